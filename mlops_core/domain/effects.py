@@ -1,0 +1,195 @@
+"""
+Effects: wishes towards the outside world, small values with a deterministic key.
+
+A run's pending effects are derived from its facts (`machine.wanted`): an effect is pending as long as the state wants it
+and the fact that it leads to is not there. So performing one twice does no harm, and a lost message only costs time.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mlops_core.domain.events import JobStage
+from mlops_core.domain.ids import EffectKey, JobName, ModelVersion
+from mlops_core.domain.values import Timestamp, Value
+
+
+class DecidePolicy(Value):
+    """Hold the trigger against `mlops.yaml` and against newer pushes of the branch."""
+
+    kind: Literal["decide_policy"] = "decide_policy"
+
+    @property
+    def key(self) -> EffectKey:
+        """One per run."""
+        return EffectKey("policy")
+
+
+class SubmitJob(Value):
+    """Give a job to the job runner."""
+
+    kind: Literal["submit_job"] = "submit_job"
+    stage: JobStage
+    job_name: JobName
+
+    @property
+    def key(self) -> EffectKey:
+        """One per stage."""
+        return EffectKey(f"submit:{self.stage}")
+
+
+class CancelJob(Value):
+    """Stop a job that nobody waits for any more."""
+
+    kind: Literal["cancel_job"] = "cancel_job"
+    stage: JobStage
+    job_name: JobName
+
+    @property
+    def key(self) -> EffectKey:
+        """One per stage."""
+        return EffectKey(f"cancel:{self.stage}")
+
+
+class FindModel(Value):
+    """Ask the registry what the pipeline registered."""
+
+    kind: Literal["find_model"] = "find_model"
+    job_name: JobName
+
+    @property
+    def key(self) -> EffectKey:
+        """One per run."""
+        return EffectKey("find-model")
+
+
+class JudgeGates(Value):
+    """
+    Judge the version by the gates.
+
+    Attributes:
+        against: `current` for whoever is the champion when it is performed, else the champion named by the lock.
+    """
+
+    kind: Literal["judge_gates"] = "judge_gates"
+    version: ModelVersion
+    against: ModelVersion | None = None
+    current: bool = True
+
+    @property
+    def key(self) -> EffectKey:
+        """One per champion that the version is held against."""
+        return EffectKey("judge" if self.current else f"judge:{self.against or '-'}")
+
+
+class TakeReleaseLock(Value):
+    """Become the one run that releases a version of this model."""
+
+    kind: Literal["take_release_lock"] = "take_release_lock"
+    version: ModelVersion
+
+    @property
+    def key(self) -> EffectKey:
+        """One per run."""
+        return EffectKey("lock")
+
+
+class ReturnReleaseLock(Value):
+    """Let the next run release."""
+
+    kind: Literal["return_release_lock"] = "return_release_lock"
+
+    @property
+    def key(self) -> EffectKey:
+        """One per run."""
+        return EffectKey("unlock")
+
+
+class DeployVersion(Value):
+    """Start the scoring app with the version, beside the one in service."""
+
+    kind: Literal["deploy_version"] = "deploy_version"
+    version: ModelVersion
+
+    @property
+    def key(self) -> EffectKey:
+        """One per version."""
+        return EffectKey(f"deploy:{self.version}")
+
+
+class DeleteDeployment(Value):
+    """End a deployment that carries no traffic."""
+
+    kind: Literal["delete_deployment"] = "delete_deployment"
+    version: ModelVersion
+
+    @property
+    def key(self) -> EffectKey:
+        """One per version."""
+        return EffectKey(f"undeploy:{self.version}")
+
+
+class SmokeTest(Value):
+    """Send the stage's requests to the fresh deployment."""
+
+    kind: Literal["smoke_test"] = "smoke_test"
+    stage: str
+    version: ModelVersion
+
+    @property
+    def key(self) -> EffectKey:
+        """One per stage."""
+        return EffectKey(f"smoke:{self.stage}")
+
+
+class ShiftTraffic(Value):
+    """Let the stable address lead to the version."""
+
+    kind: Literal["shift_traffic"] = "shift_traffic"
+    version: ModelVersion
+
+    @property
+    def key(self) -> EffectKey:
+        """One per version."""
+        return EffectKey(f"shift:{self.version}")
+
+
+class Announce(Value):
+    """Tell subscribers, and the commit at its host, that the run entered a state."""
+
+    kind: Literal["announce"] = "announce"
+    state: str
+    from_state: str
+    reason: str
+    at: Timestamp
+
+    @property
+    def key(self) -> EffectKey:
+        """One per state."""
+        return EffectKey(f"announce:{self.state}")
+
+
+Effect = Annotated[
+    DecidePolicy
+    | SubmitJob
+    | CancelJob
+    | FindModel
+    | JudgeGates
+    | TakeReleaseLock
+    | ReturnReleaseLock
+    | DeployVersion
+    | DeleteDeployment
+    | SmokeTest
+    | ShiftTraffic
+    | Announce,
+    Field(discriminator="kind"),
+]
+
+
+class PendingEffect(Value):
+    """An effect that is still to be performed, and since when."""
+
+    effect: Effect
+    since: Timestamp
