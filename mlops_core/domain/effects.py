@@ -1,8 +1,8 @@
 """
 Effects: wishes towards the outside world, small values with a deterministic key.
 
-A run's pending effects are derived from its facts (`machine.wanted`): an effect is pending as long as the state wants it
-and the fact that it leads to is not there. So performing one twice does no harm, and a lost message only costs time.
+A run's pending effects are derived from its facts (`machine.wanted`): an effect is pending as long as the state wants
+it and the fact that it leads to is not there. So performing one twice does no harm, and a lost message only costs time.
 """
 
 from __future__ import annotations

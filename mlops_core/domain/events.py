@@ -322,4 +322,4 @@ class GitPush(Value):
     @property
     def event_id(self) -> EventId:
         """Name the push by repository, ref and commit: the same for every delivery of it."""
-        return EventId(f"git_push:{short_digest('|'.join([self.host, self.repository, self.ref, self.commit]))}")
+        return EventId(f"git_push:{short_digest(f'{self.host}|{self.repository}|{self.ref}|{self.commit}')}")

@@ -23,6 +23,8 @@ DeploymentName = NewType("DeploymentName", str)
 
 # Enough of a SHA-1 that two commits of one project do not meet: git itself shows 12 for the Linux kernel.
 _COMMIT_LETTERS = 12
+# The length of a DNS label (RFC 1035), which a container group's name must be.
+_LABEL_LETTERS = 63
 
 
 def run_of_push(project: ProjectName, commit: CommitId) -> RunId:
@@ -41,7 +43,7 @@ def run_of_version(project: ProjectName, model: ModelName, version: ModelVersion
 
 
 def job_of_run(run_id: RunId, stage: str) -> JobName:
-    """Name the job that a run submits for a stage. Chosen before submitting, so that a second submit finds the first."""
+    """Name the job of a run's stage. Chosen before submitting, so that a second submit finds the first."""
     return JobName(f"{run_id}-{stage}")
 
 
@@ -54,7 +56,7 @@ def deployment_of_version(model: ModelName, version: ModelVersion) -> Deployment
     """
     plain = f"{model}-v{version}"
     name = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
-    if name != plain or len(name) > 63:
+    if name != plain or len(name) > _LABEL_LETTERS:
         name = f"{name[:52].strip('-')}-{short_digest(plain)}"
     return DeploymentName(name)
 
