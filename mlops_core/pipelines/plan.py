@@ -211,7 +211,7 @@ class PipelinePlan(Value):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the plan's content in hex: equal for equal plans, on each machine. Files' contents are not in it."""
+        """SHA-256 of the plan in hex: equal for equal plans on each machine. The contents of files are not in it."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
