@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     test = table.read_split(options.splits, "test")
     model = mlflow.pyfunc.load_model(options.model)
-    metrics = measure(test[table.TARGET], model.predict(test), test[table.SEGMENT])
+    features = model.metadata.get_input_schema().input_names()
+    metrics = measure(test[table.TARGET], model.predict(test[features]), test[table.SEGMENT])
     with mlflow.start_run():
         mlflow.log_metrics(metrics)
     options.report.parent.mkdir(parents=True, exist_ok=True)
