@@ -101,7 +101,7 @@ def load_with_lines(text: bytes, filename: str) -> tuple[object, Mapping[Path, i
         _collect(root, (), lines, filename)
         return yaml.safe_load(decoded), lines
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        line = getattr(error.problem_mark, "line", 0) + 1
         raise ManifestError(filename, [Problem(line, "", f"it is not YAML: {error.problem}.")]) from None
     except (yaml.YAMLError, ValueError) as error:
         # A date such as 2026-99-99 is refused by the constructor with a plain ValueError.

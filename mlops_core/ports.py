@@ -72,6 +72,8 @@ class ProjectRecord:
     Attributes:
         repository: The host's own name of it, such as `owner/name`; for `local` the folder's name.
         clone_url: Where its commits are fetched from; for `local` the path of the bare repository.
+        model: The registered name that it produces, known after its first run.
+        known_heads: Branch heads that were heard of, so that a push whose webhook was lost is found.
     """
 
     name: ProjectName
@@ -80,6 +82,7 @@ class ProjectRecord:
     clone_url: str
     manifest: str = "mlops.yaml"
     default_branch: str = "main"
+    model: ModelName | None = None
     known_heads: Mapping[str, CommitId] = field(default_factory=dict)
 
 
@@ -284,6 +287,10 @@ class ProjectStore(Protocol):
         """Find the projects of a repository; a monorepo has several, an unknown repository none."""
         ...
 
+    def of_model(self, model: ModelName) -> ProjectRecord | None:
+        """Find the project that produces a model."""
+        ...
+
     def all(self) -> Sequence[ProjectRecord]:
         """List all projects by name."""
         ...
@@ -394,6 +401,10 @@ class Deployer(Protocol):
 
     def status(self, name: DeploymentName) -> DeploymentStatus:
         """Ask for a deployment."""
+        ...
+
+    def address(self, name: DeploymentName) -> str | None:
+        """Look up where a deployment answers, cheaply and without asking it: the scoring route does so often."""
         ...
 
     def delete(self, name: DeploymentName) -> None:

@@ -405,11 +405,12 @@ def next_smoke(run: Run) -> Stage | None:
 
 
 def _wanted_at_end(run: Run) -> list[Effect]:
-    if not run.ended:
+    if not run.ended and run.state is not State.LIVE:
         return []
-    effects: list[Effect] = [CancelJob(stage=job.stage, job_name=job.job_name) for job in run.open_jobs()]
-    if run.facts.get(ev.ReleaseLockTaken) is not None and run.facts.get(ev.TrafficShifted) is None:
-        effects.append(ReturnReleaseLock())
+    effects: list[Effect] = [ReturnReleaseLock()] if run.facts.get(ev.ReleaseLockTaken) is not None else []
+    if run.state is State.LIVE:
+        return effects
+    effects += [CancelJob(stage=job.stage, job_name=job.job_name) for job in run.open_jobs()]
     if run.facts.get(ev.DeploymentRequested) is not None and run.version is not None:
         effects.append(DeleteDeployment(version=run.version))
     return effects

@@ -104,8 +104,12 @@ class Model(Value):
         return self.model_copy(update={"lock": lock, "waiting": waiting})
 
     def with_champion(self, release: Release) -> Model:
-        """Give all traffic to a release, keep the one before for a rollback, and let go of the lock."""
-        return self.without_lock(release.run_id).model_copy(update={"champion": release, "previous": self.champion})
+        """
+        Give all traffic to a release and keep the one before for a rollback.
+
+        The lock stays until the run knows that it is live: repeating the shift after a crash must find it undisturbed.
+        """
+        return self.model_copy(update={"champion": release, "previous": self.champion})
 
 
 def deployment_of(release: Release, model: ModelName) -> DeploymentName:

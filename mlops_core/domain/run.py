@@ -68,12 +68,19 @@ class Trigger(Value):
     ordinal: Timestamp
     branch: str = ""
     commit: CommitId | None = None
+    before: CommitId | None = None
     changed: tuple[str, ...] | None = Field(None, max_length=1000)
     by: str = ""
     reason: str = ""
     rebuild: bool = True
     resume_from: RunId | None = None
     version: ModelVersion | None = None
+
+    def is_newer_than(self, other: Trigger) -> bool:
+        """Tell which of two pushes to a branch came later; hosts that tell whole seconds need the chain of commits."""
+        if self.ordinal != other.ordinal:
+            return self.ordinal > other.ordinal
+        return self.before is not None and self.before == other.commit
 
 
 class StateEntry(Value):

@@ -1,0 +1,193 @@
+"""
+Load, advance, commit, perform: the only place where the pure core meets the world.
+
+Taking an event is one transaction (snapshot and history row), after which hints for new effects are put on the queue.
+The order matters: intent, then create by a name chosen beforehand, then record. A hint that is lost costs time only,
+since the run's own list of pending effects is the truth and `services/reconcile.py` puts hints again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mlops_core.domain import events as ev
+from mlops_core.domain.effects import Effect
+from mlops_core.domain.errors import (
+    DuplicateEventError,
+    NotFoundError,
+    PermanentError,
+    RefusedError,
+    StaleRunError,
+    TemporaryError,
+)
+from mlops_core.domain.ids import EffectKey, RunId
+from mlops_core.domain.machine import advance, attempts_of, failure_of, settle
+from mlops_core.domain.requests import Decision, decide
+from mlops_core.domain.run import Run
+from mlops_core.ports import DeadLetter
+from mlops_core.services.world import World
+
+log = logging.getLogger(__name__)
+
+# A conflict means that somebody else made progress, so repeating ends; the bound only turns a bug into an error.
+_MAX_CONFLICTS = 100
+# As often as a storage queue delivers a message before it is poison (host.json: maxDequeueCount).
+MAX_TRIES = 5
+
+Performer = Callable[[Run, Any], Sequence[ev.Event]]
+
+
+class Controller:
+    """
+    The run's life cycle over the ports.
+
+    Args:
+        world: The ports.
+        performers: One function per kind of effect: it acts, idempotently, and returns the facts that it leads to.
+    """
+
+    def __init__(self, world: World, performers: Mapping[str, Performer]) -> None:
+        self.world = world
+        self._performers = performers
+
+    def start(self, run: Run) -> bool:
+        """Store a new run and ask for its first effects. Returns False when it exists: the trigger was taken before."""
+        settled = settle(run)
+        created = self.world.runs.create(settled)
+        if created:
+            log.info("run started", extra={"run_id": run.id, "trigger": run.trigger.kind})
+            self.hint(settled)
+        return created
+
+    def take(self, run_id: RunId, event: ev.Event) -> Run:
+        """
+        Take a fact about a run. Safe to call twice.
+
+        Raises: NotFoundError: There is no such run.
+        """
+        return self._commit(run_id, lambda _: event)
+
+    def decide(self, run_id: RunId, decision: Decision) -> Run:
+        """
+        Take a person's wish about a run.
+
+        Raises:
+            NotFoundError: There is no such run.
+            RefusedError: The state that the run is in does not permit it.
+        """
+        return self._commit(run_id, lambda run: decide(run, decision, self.world.clock.now()))
+
+    def _commit(self, run_id: RunId, event_for: Callable[[Run], ev.Event]) -> Run:
+        for _ in range(_MAX_CONFLICTS):
+            stored = self.world.runs.load(run_id)
+            before = stored.value
+            event = event_for(before)
+            after = advance(before, event)
+            try:
+                self.world.runs.commit(
+                    after,
+                    read_version=stored.version,
+                    event=event,
+                    entry_reason=after.reason,
+                    recorded_at=self.world.clock.now(),
+                )
+            except StaleRunError:
+                continue
+            except DuplicateEventError:
+                return before
+            self._log_taken(before, after, event)
+            self.hint(after, besides=before)
+            return after
+        raise TemporaryError(f"Run '{run_id}' was saved by others {_MAX_CONFLICTS} times in a row. It is tried again.")
+
+    def _log_taken(self, before: Run, after: Run, event: ev.Event) -> None:
+        fields = {"run_id": after.id, "event_id": event.event_id, "from": before.state, "to": after.state}
+        log.info("event taken", extra=fields)
+
+    def hint(self, run: Run, *, besides: Run | None = None) -> None:
+        """Put a message per pending effect on the queue, except those that were pending before."""
+        known = {pending.effect.key for pending in besides.pending} if besides else set()
+        for pending in run.pending:
+            if pending.effect.key not in known:
+                self.world.queue.put(effect_message(run.id, pending.effect.key))
+
+    def perform(self, run_id: RunId, key: EffectKey, *, tries: int = 1) -> None:
+        """
+        Perform an effect if it is still pending, and take the facts that it leads to.
+
+        Args:
+            tries: The how-manieth delivery of the message this is; the last one gives up.
+        Raises: TemporaryError: Deliver the message again.
+        """
+        run = self.world.runs.load(run_id).value
+        effect = _pending(run, key)
+        if effect is None:
+            return
+        try:
+            facts = self._performers[effect.kind](run, effect)
+        except PermanentError as error:
+            self.give_up(run_id, key, str(error))
+            return
+        except TemporaryError as error:
+            if tries < MAX_TRIES:
+                raise
+            self.give_up(run_id, key, f"tried {tries} times: {error}")
+            return
+        for fact in facts:
+            self.take(run_id, fact)
+
+    def give_up(self, run_id: RunId, key: EffectKey, reason: str) -> None:
+        """Record that an effect cannot be performed, and keep it as a dead letter that a person can replay."""
+        run = self.world.runs.load(run_id).value
+        effect = _pending(run, key)
+        if effect is None:
+            return
+        attempt = attempts_of(run, key)
+        now = self.world.clock.now()
+        letter = DeadLetter(
+            letter_id=f"effect-{run_id}-{key}-{attempt}".replace(":", "-"),
+            kind="effect",
+            subject=f"{effect.kind} of run {run_id}",
+            reason=reason,
+            body=effect.model_dump_json(),
+            created_at=now,
+            run_id=run_id,
+            key=key,
+        )
+        self.world.dead_letters.put(letter)
+        log.error("effect given up", extra={"run_id": run_id, "effect": key, "reason": reason})
+        self.take(run_id, ev.EffectFailed(at=now, key=key, reason=reason[:4_000], attempt=attempt))
+
+    def replay_effect(self, run_id: RunId, key: EffectKey, *, by: str) -> Run:
+        """
+        Ask for a failed effect to be tried again.
+
+        Raises: RefusedError: The effect has not failed, or was asked for again already.
+        """
+
+        def event_for(run: Run) -> ev.Event:
+            if failure_of(run, key) is None:
+                raise RefusedError(f"Effect '{key}' of run '{run_id}' has not failed: there is nothing to replay.")
+            return ev.EffectReplayed(at=self.world.clock.now(), key=key, attempt=attempts_of(run, key) + 1, by=by)
+
+        return self._commit(run_id, event_for)
+
+    def exists(self, run_id: RunId) -> bool:
+        """Tell whether there is a run of this id."""
+        try:
+            self.world.runs.load(run_id)
+        except NotFoundError:
+            return False
+        return True
+
+
+def effect_message(run_id: RunId, key: EffectKey) -> str:
+    """Write the queue message of a pending effect."""
+    return json.dumps({"run_id": run_id, "key": key})
+
+
+def _pending(run: Run, key: EffectKey) -> Effect | None:
+    return next((pending.effect for pending in run.pending if pending.effect.key == key), None)

@@ -1,0 +1,199 @@
+"""What people and programs may ask: plain JSON-able views of runs, models, projects and dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlops_core.domain import events as ev
+from mlops_core.domain.ids import JobName, ModelName, ProjectName, RunId
+from mlops_core.domain.run import Run, State
+from mlops_core.ports import DeadLetter, HistoryEntry, ProjectRecord
+from mlops_core.services.world import World
+
+View = dict[str, Any]
+_GOOD_ENDS = (State.BUILT, State.SKIPPED, State.LIVE, State.RETIRED)
+
+
+class Queries:
+    """Read-only questions."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def projects(self) -> View:
+        """List the allowed repositories."""
+        return {"projects": [_project(record) for record in self._world.projects.all()]}
+
+    def runs(self, project: str | None, cursor: str | None, limit: int) -> View:
+        """List runs, newest first."""
+        page = self._world.runs.of_project(ProjectName(project) if project else None, cursor=cursor, limit=limit)
+        return {"runs": [summary(run) for run in page.items], "cursor": page.cursor}
+
+    def run(self, run_id: RunId) -> View:
+        """Tell a run's story. Raises NotFoundError."""
+        run = self._world.runs.load(run_id).value
+        history = self._world.runs.history(run_id, limit=1_000)
+        return {
+            **summary(run),
+            "spec": run.spec.model_dump(mode="json") if run.spec else None,
+            "states": [entry.model_dump(mode="json") for entry in run.entries],
+            "pending": [pending.model_dump(mode="json") for pending in run.pending],
+            "gates": [fact.model_dump(mode="json") for fact in run.facts.all(ev.GatesJudged)],
+            "history": [_history(entry) for entry in history.items],
+            "more_history": history.cursor is not None,
+            "log_tail": _log_tail(run),
+        }
+
+    def progress(self, run_id: RunId, after: str) -> View:
+        """
+        Tell what is new about a run since the last look.
+
+        Args:
+            after: `next` of the answer before, or empty.
+        """
+        run = self._world.runs.load(run_id).value
+        position = _Position.parse(after)
+        lines = [
+            {
+                "at": entry.at.isoformat(),
+                "kind": "state",
+                "state": entry.state,
+                "text": f"{entry.state}: {entry.reason}",
+            }
+            for entry in run.entries[position.entries :]
+        ]
+        jobs: dict[ev.JobStage, int] = {"build": position.build, "train": position.train}
+        for stage, seen in list(jobs.items()):
+            if run.facts.get(ev.JobSubmitted, stage) is None:
+                continue
+            for line in self._world.jobs.progress(run.job_name(stage), after=seen):
+                jobs[stage] = line.sequence
+                lines.append({"at": line.at.isoformat(), "kind": line.kind, "state": stage, "text": line.text})
+        lines.sort(key=lambda line: line["at"])
+        return {
+            **summary(run),
+            "lines": lines,
+            "next": f"{len(run.entries)}.{jobs['build']}.{jobs['train']}",
+            "log_tail": _log_tail(run),
+        }
+
+    def models(self) -> View:
+        """List the models with what serves them."""
+        return {"models": [self.model(name) for name in self._world.models.names()]}
+
+    def model(self, name: ModelName) -> View:
+        """Tell who serves a model, who did, and what is registered. Raises NotFoundError."""
+        record = self._world.models.load(name).value
+        return {
+            "name": name,
+            "champion": record.champion.model_dump(mode="json") if record.champion else None,
+            "previous": record.previous.model_dump(mode="json") if record.previous else None,
+            "releasing": record.lock.model_dump(mode="json") if record.lock else None,
+            "address": f"/api/models/{name}/score" if record.champion else None,
+            "ledger": [entry.model_dump(mode="json") for entry in self._world.models.ledger(name, limit=20).items],
+        }
+
+    def versions(self, name: ModelName) -> View:
+        """List the registered versions of a model with their metrics."""
+        return {
+            "versions": [
+                {
+                    "version": version.version,
+                    "metrics": dict(version.metrics),
+                    "tags": dict(version.tags),
+                    "job_name": version.job_name,
+                    "created_at": version.created_at.isoformat(),
+                }
+                for version in self._world.registry.versions(name)
+            ]
+        }
+
+    def dead_letters(self, cursor: str | None, limit: int) -> View:
+        """List what could not be taken."""
+        page = self._world.dead_letters.list(cursor=cursor, limit=limit)
+        return {"dead_letters": [letter_view(letter) for letter in page.items], "cursor": page.cursor}
+
+    def log(self, run_id: RunId, stage: ev.JobStage) -> bytes:
+        """Read the whole log of a run's job. Raises NotFoundError."""
+        run = self._world.runs.load(run_id).value
+        return b"".join(self._world.jobs.log(JobName(run.job_name(stage))))
+
+
+class _Position:
+    """Where the last look at a run's progress ended: states seen, lines of the build, lines of the training."""
+
+    def __init__(self, entries: int = 0, build: int = 0, train: int = 0) -> None:
+        self.entries, self.build, self.train = entries, build, train
+
+    @classmethod
+    def parse(cls, text: str) -> _Position:
+        """Read a position; anything else is the beginning."""
+        parts = text.split(".")
+        if len(parts) != 3 or not all(part.isdecimal() for part in parts):  # noqa: PLR2004 - its three fields
+            return cls()
+        return cls(*(int(part) for part in parts))
+
+
+def summary(run: Run) -> View:
+    """Tell the essentials of a run."""
+    return {
+        "run_id": run.id,
+        "project": run.project,
+        "state": run.state,
+        "reason": run.reason,
+        "ended": run.ended or run.state is State.LIVE,
+        "ok": run.state in _GOOD_ENDS,
+        "trigger": run.trigger.model_dump(mode="json", exclude={"changed"}),
+        "model": run.model,
+        "version": run.version,
+        "address": f"/api/models/{run.model}/score" if run.state is State.LIVE else None,
+        "created_at": run.created_at.isoformat(),
+        "updated_at": run.updated_at.isoformat(),
+    }
+
+
+def letter_view(letter: DeadLetter) -> View:
+    """Tell a dead letter."""
+    return {
+        "id": letter.letter_id,
+        "kind": letter.kind,
+        "subject": letter.subject,
+        "reason": letter.reason,
+        "body": letter.body,
+        "created_at": letter.created_at.isoformat(),
+        "run_id": letter.run_id,
+        "key": letter.key,
+    }
+
+
+def _project(record: ProjectRecord) -> View:
+    view: Mapping[str, Any] = {
+        "name": record.name,
+        "host": record.host,
+        "repository": record.repository,
+        "manifest": record.manifest,
+        "default_branch": record.default_branch,
+        "model": record.model,
+    }
+    return dict(view)
+
+
+def _history(entry: HistoryEntry) -> View:
+    return {
+        "sequence": entry.sequence,
+        "recorded_at": entry.recorded_at.isoformat(),
+        "event_id": entry.event_id,
+        "event": entry.event.model_dump(mode="json", exclude={"spec"}),
+        "from": entry.from_state,
+        "to": entry.to_state,
+        "reason": entry.reason,
+    }
+
+
+def _log_tail(run: Run) -> str:
+    failed = run.facts.get(ev.DeploymentFailed)
+    tails = [ended.log_tail for ended in run.facts.all(ev.JobEnded) if ended.outcome == "failed"]
+    if failed is not None:
+        tails.append(failed.log_tail)
+    return tails[-1] if tails else ""

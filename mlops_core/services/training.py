@@ -1,0 +1,100 @@
+"""Perform the effects of building, training and judging: submit, cancel, find the model, judge it."""
+
+from __future__ import annotations
+
+from mlops_core.domain import events as ev
+from mlops_core.domain.effects import CancelJob, FindModel, JudgeGates, SubmitJob
+from mlops_core.domain.errors import PermanentError
+from mlops_core.domain.gates import Evidence, judge
+from mlops_core.domain.ids import ModelName, ModelVersion, job_of_run
+from mlops_core.domain.project import ProjectSpec
+from mlops_core.domain.run import Run
+from mlops_core.ports import JobRequest, RegisteredVersion
+from mlops_core.services.world import World
+
+
+class Training:
+    """From a commit to a judged model version."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def submit(self, run: Run, effect: SubmitJob) -> list[ev.Event]:
+        """Give the job to the runner under its name; a second submit finds the first."""
+        if run.trigger.commit is None:
+            raise PermanentError(f"Run '{run.id}' has no commit to {effect.stage}. Push first.")
+        earlier = run.trigger.resume_from
+        self._world.jobs.submit(
+            JobRequest(
+                name=effect.job_name,
+                stage=effect.stage,
+                run_id=run.id,
+                project=self._world.projects.get(run.project),
+                commit=run.trigger.commit,
+                spec=spec_of(run),
+                resume_from=job_of_run(earlier, effect.stage) if earlier and effect.stage == "train" else None,
+            )
+        )
+        now = self._world.clock.now()
+        return [ev.JobSubmitted(at=now, stage=effect.stage, job_name=effect.job_name)]
+
+    def cancel(self, _: Run, effect: CancelJob) -> list[ev.Event]:
+        """Stop a job that nobody waits for."""
+        self._world.jobs.cancel(effect.job_name)
+        return [ev.EffectDone(at=self._world.clock.now(), key=effect.key)]
+
+    def find_model(self, run: Run, effect: FindModel) -> list[ev.Event]:
+        """Ask the registry for what the pipeline registered; the newest version is the one to release."""
+        model = model_of(run)
+        now = self._world.clock.now()
+        found = list(self._world.registry.versions_of_job(model, effect.job_name))
+        for announced in run.facts.all(ev.ModelAnnounced):
+            if announced.version not in {version.version for version in found}:
+                found.append(self._world.registry.version(model, announced.version))
+        if not found:
+            reason = (
+                f"the pipeline is complete, but it registered no version of model '{model}'. Register one in a step "
+                f"(mlflow.register_model, or a pipeline output with 'name: {model}'), or change train.model."
+            )
+            return [ev.NothingRegistered(at=now, reason=reason)]
+        newest = max(found, key=_age)
+        return [ev.ModelFound(at=now, model=model, version=newest.version)]
+
+    def judge(self, run: Run, effect: JudgeGates) -> list[ev.Event]:
+        """Judge the version by the registry's metrics, never by what the pipeline says of itself."""
+        spec, model = spec_of(run), model_of(run)
+        record = self._world.models.load(model).value
+        current = record.champion.version if record.champion else None
+        champion = current if effect.current else effect.against
+        if champion == effect.version:
+            champion = None
+        verdicts = judge(spec.release.gates, self._evidence(model, effect.version), self._champion(model, champion))
+        judged = ev.GatesJudged(
+            at=self._world.clock.now(),
+            version=effect.version,
+            champion=effect.against if not effect.current else current,
+            verdicts=verdicts,
+        )
+        return [judged]
+
+    def _champion(self, model: ModelName, version: str | None) -> Evidence | None:
+        return self._evidence(model, version) if version else None
+
+    def _evidence(self, model: ModelName, version: str) -> Evidence:
+        return self._world.registry.version(model, ModelVersion(version)).evidence
+
+
+def spec_of(run: Run) -> ProjectSpec:
+    """Read what the project declares. Raises PermanentError where the policy was never decided."""
+    if run.spec is None:
+        raise PermanentError(f"Run '{run.id}' has no declaration: its mlops.yaml was not read.")
+    return run.spec
+
+
+def model_of(run: Run) -> ModelName:
+    """Read the name of the model that a run produces."""
+    return ModelName(spec_of(run).train.model)
+
+
+def _age(version: RegisteredVersion) -> tuple[int, str]:
+    return (int(version.version), "") if version.version.isdecimal() else (-1, version.version)
