@@ -133,7 +133,10 @@ class EnvironmentSpec(Value):
     """How the YAML calls it, for the log: `azureml:taxi-train-env@latest`, `image python`."""
     current: bool = False
     python_version: str | None = None
-    """Such as `3.10`, from the conda file or the image's tag; None: any."""
+    """
+    From the conda file or the image's tag: a version such as `3.10` (each patch of it will do), or a range as pip writes
+    it, such as `>=3.11,<3.14`; None: any.
+    """
     conda: dict[str, object] | None = None
     """The conda file as it is, parsed."""
     pip_requirements: tuple[str, ...] = ()
