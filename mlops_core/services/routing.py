@@ -1,0 +1,138 @@
+"""
+The stable address: find the deployment that serves a model now, and pass a request on to it.
+
+A switch must drop no request. So a route is remembered for a moment only, and a request that meets a deployment which
+just ended is sent again to the one that took over: scoring changes nothing, repeating it is safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from mlops_core.domain.errors import NotFoundError, TemporaryError
+from mlops_core.domain.ids import ModelName, deployment_of_version
+from mlops_core.services.world import World
+
+# Long enough that a busy model is not looked up for each request, short enough that nobody notices a switch.
+_REMEMBERED_SECONDS = 0.5
+# A deployment that died is restarted by its deployer within this time; longer would outlast callers' own patience.
+_PATIENCE_SECONDS = 10.0
+_PAUSE_SECONDS = 0.05
+_ANSWER_SECONDS = 60.0
+# Sent on as they are; everything else of a request is between the caller and the function app.
+_PASSED_ON = ("content-type", "accept", "x-request-id", "traceparent")
+# A deployment that is being stopped answers 503 at once; its successor takes the request.
+_STOPPING = 503
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A deployment's answer."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Route:
+    address: str
+    until: float
+
+
+class Router:
+    """
+    Passes scoring requests on to whoever serves the model.
+
+    Args:
+        monotonic: Seconds of a clock that never jumps.
+    """
+
+    def __init__(self, world: World, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._world = world
+        self._monotonic = monotonic
+        self._routes: dict[ModelName, _Route] = {}
+        self._client: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
+
+    def address(self, model: ModelName) -> str:
+        """
+        Look up where a model is served now.
+
+        Raises:
+            NotFoundError: Nothing serves this model.
+            TemporaryError: Its deployment has no address at the moment.
+        """
+        champion = self._world.models.load(model).value.champion
+        if champion is None:
+            advice = "Models in service: headrace models. Push a project that trains it."
+            raise NotFoundError("model in service named", model, advice=advice)
+        address = self._world.deployer.address(deployment_of_version(model, champion.version))
+        if address is None:
+            raise TemporaryError(
+                f"Version {champion.version} of model '{model}' is not answering at the moment; it is being started "
+                "again. Repeat the request.",
+                retry_after_seconds=2,
+            )
+        return address
+
+    async def score(self, model: ModelName, body: bytes, headers: Mapping[str, str]) -> Scored:
+        """
+        Pass a request on, again where a switch or a restart got in between.
+
+        Raises:
+            NotFoundError: Nothing serves this model.
+            TemporaryError: Nobody answered in time.
+        """
+        deadline = self._monotonic() + _PATIENCE_SECONDS
+        passed_on = {name: value for name, value in headers.items() if name.lower() in _PASSED_ON}
+        while True:
+            try:
+                answer = await self._attempt(model, body, passed_on)
+            except (TemporaryError, httpx.TransportError) as error:
+                self._routes.pop(model, None)
+                if isinstance(error, httpx.TimeoutException) or self._monotonic() > deadline:
+                    raise _unanswered(model, error) from error
+            else:
+                if answer.status != _STOPPING or self._monotonic() > deadline or "retry-after" in answer.headers:
+                    return answer
+                self._routes.pop(model, None)
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _attempt(self, model: ModelName, body: bytes, headers: Mapping[str, str]) -> Scored:
+        address = self._remembered(model)
+        answer = await self._http().post(f"{address}/score", content=body, headers=dict(headers))
+        kept = {
+            name: value
+            for name, value in answer.headers.items()
+            if name.startswith("x-headrace-") or name in ("content-type", "retry-after")
+        }
+        return Scored(status=answer.status_code, body=answer.content, headers=kept)
+
+    def _remembered(self, model: ModelName) -> str:
+        now = self._monotonic()
+        route = self._routes.get(model)
+        if route is None or route.until < now:
+            route = _Route(self.address(model), now + _REMEMBERED_SECONDS)
+            self._routes[model] = route
+        return route.address
+
+    def _http(self) -> httpx.AsyncClient:
+        # A client belongs to the event loop that it was first used on.
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._client[0] is not loop:
+            limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+            self._client = (loop, httpx.AsyncClient(timeout=_ANSWER_SECONDS, limits=limits))
+        return self._client[1]
+
+
+def _unanswered(model: ModelName, error: Exception) -> TemporaryError:
+    if isinstance(error, TemporaryError):
+        return error
+    return TemporaryError(
+        f"Model '{model}' did not answer ({type(error).__name__}). Repeat the request.", retry_after_seconds=2
+    )
