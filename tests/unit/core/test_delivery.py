@@ -234,7 +234,7 @@ def test_a_live_deployment_that_vanished_is_made_again(bench: Bench) -> None:
 
 
 def test_a_push_whose_webhook_was_lost_is_found_by_its_branch(bench: Bench) -> None:
-    bench.source.branches["main"] = bench.push(1) and bench.run(bench.push(1)).trigger.commit or ""
+    bench.source.branches["main"] = bench.run(bench.push(1)).trigger.commit or ""
     bench.app.reconciler.heads()
     lost = "f" * 40
     bench.source.branches["main"] = lost
