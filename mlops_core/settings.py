@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     """Per repository host, the secrets of its webhooks as JSON, such as {"github": ["new", "old"]}. Two are valid at
     once during a rotation. The local backend makes its own for host 'local'."""
 
+    key: SecretStr | None = None
+    """Function key that the command line sends, where the controller asks for one."""
+
     webhook_max_bytes: int = Field(26_214_400, ge=1_024)
     """Largest webhook body in bytes that is read; GitHub sends up to 25 MiB."""
 

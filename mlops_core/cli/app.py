@@ -1,0 +1,39 @@
+"""The table of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from mlops_core.cli import asking, steering
+
+app = typer.Typer(
+    name="headrace",
+    help="From a git push to a watched prediction service.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+COMMANDS: tuple[Callable[..., None], ...] = (
+    asking.projects,
+    asking.runs,
+    asking.show,
+    asking.logs,
+    asking.models,
+    asking.predict,
+    steering.retrain,
+    steering.approve,
+    steering.reject,
+    steering.cancel,
+    steering.rollback,
+)
+for command in COMMANDS:
+    app.command()(command)
+app.add_typer(steering.dead_letters, name="dead-letters")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
