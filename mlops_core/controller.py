@@ -24,9 +24,10 @@ from mlops_core.domain.errors import (
     TemporaryError,
 )
 from mlops_core.domain.ids import EffectKey, RunId
-from mlops_core.domain.machine import advance, attempts_of, failure_of, settle
+from mlops_core.domain.machine import advance, settle
 from mlops_core.domain.requests import Decision, decide
 from mlops_core.domain.run import Run
+from mlops_core.domain.wanted import attempts_of, failure_of
 from mlops_core.ports import DeadLetter
 from mlops_core.services.world import World
 

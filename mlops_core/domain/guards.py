@@ -1,0 +1,203 @@
+"""
+The guards of the state machine: each looks at a run's facts and gives the reason why its row applies, or None.
+
+A reason is a sentence for people: it is what they read beside the state.
+"""
+
+from __future__ import annotations
+
+from mlops_core.domain import events as ev
+from mlops_core.domain.gates import Outcome, Verdict
+from mlops_core.domain.project import Stage
+from mlops_core.domain.run import Run
+
+
+def _policy(run: Run, decision: str) -> str | None:
+    policy = run.facts.get(ev.PolicyDecided)
+    return policy.reason if policy and policy.decision == decision else None
+
+
+def skipped(run: Run) -> str | None:
+    return _policy(run, "skip")
+
+
+def refused(run: Run) -> str | None:
+    return _policy(run, "refuse")
+
+
+def rolls_back(run: Run) -> str | None:
+    admitted = _policy(run, "deliver") is not None and run.trigger.kind == "rollback"
+    return f"back to version {run.version}" if admitted else None
+
+
+def registered_outside(run: Run) -> str | None:
+    admitted = _policy(run, "deliver") is not None and run.trigger.kind == "registered"
+    return f"version {run.version} was registered outside of any run" if admitted else None
+
+
+def needs_no_build(run: Run) -> str | None:
+    admitted = _policy(run, "deliver") is not None
+    return "retrain without a new build" if admitted and not run.trigger.rebuild else None
+
+
+def admitted(run: Run) -> str | None:
+    return _policy(run, "deliver") or _policy(run, "build_only")
+
+
+def job_reason(run: Run, stage: ev.JobStage, outcome: ev.JobOutcome) -> str | None:
+    ended = run.facts.get(ev.JobEnded, stage)
+    if ended is None or ended.outcome != outcome:
+        return None
+    return ended.reason or f"job '{ended.job_name}' {outcome}"
+
+
+def build_failed(run: Run) -> str | None:
+    return job_reason(run, "build", "failed")
+
+
+def build_cancelled(run: Run) -> str | None:
+    return job_reason(run, "build", "cancelled")
+
+
+def built_only(run: Run) -> str | None:
+    done = job_reason(run, "build", "succeeded") is not None
+    return _policy(run, "build_only") if done else None
+
+
+def built(run: Run) -> str | None:
+    return job_reason(run, "build", "succeeded")
+
+
+def training_failed(run: Run) -> str | None:
+    return job_reason(run, "train", "failed")
+
+
+def training_cancelled(run: Run) -> str | None:
+    return job_reason(run, "train", "cancelled")
+
+
+def nothing_registered(run: Run) -> str | None:
+    nothing = run.facts.get(ev.NothingRegistered)
+    return nothing.reason if nothing and run.facts.get(ev.ModelFound) is None else None
+
+
+def trained_and_registered(run: Run) -> str | None:
+    found = run.facts.get(ev.ModelFound)
+    complete = job_reason(run, "train", "succeeded") is not None
+    return f"{found.model} version {found.version} is registered" if complete and found else None
+
+
+def _first_judgement(run: Run) -> ev.GatesJudged | None:
+    judged = run.facts.all(ev.GatesJudged)
+    return judged[0] if judged else None
+
+
+def judgement_under_lock(run: Run) -> ev.GatesJudged | None:
+    lock = run.facts.get(ev.ReleaseLockTaken)
+    return run.facts.get(ev.GatesJudged, lock.champion or "-") if lock else None
+
+
+def _failed_gates(run: Run, judged: ev.GatesJudged | None) -> str | None:
+    if judged is None or run.facts.get(ev.GatesWaived) is not None:
+        return None
+    failed = [verdict for verdict in judged.verdicts if verdict.outcome is Outcome.FAILED]
+    return "; ".join(_say(verdict) for verdict in failed) or None
+
+
+def _say(verdict: Verdict) -> str:
+    segment = f" ({verdict.segment})" if verdict.segment else ""
+    return f"gate '{verdict.gate}'{segment} failed: {verdict.reason}"
+
+
+def gates_fail(run: Run) -> str | None:
+    return _failed_gates(run, _first_judgement(run))
+
+
+def gates_pass_for_a_person(run: Run) -> str | None:
+    spec = run.spec
+    wanted = spec is not None and spec.release.approval == "manual" and run.facts.get(ev.GatesWaived) is None
+    return "the gates passed; a person must approve" if wanted and _first_judgement(run) else None
+
+
+def gates_pass(run: Run) -> str | None:
+    waived = run.facts.get(ev.GatesWaived)
+    judged = _first_judgement(run)
+    if judged is None:
+        return None
+    if waived is not None:
+        return f"gates waived by {waived.by}: {waived.reason}"
+    return f"{len(judged.verdicts)} of {len(judged.verdicts)} gates passed" if judged.verdicts else "no gates declared"
+
+
+def rejected_by_person(run: Run) -> str | None:
+    rejected = run.facts.get(ev.ReleaseRejected)
+    return f"rejected by {rejected.by}: {rejected.reason or 'no reason given'}" if rejected else None
+
+
+def approved(run: Run) -> str | None:
+    approved = run.facts.get(ev.ReleaseApproved)
+    return f"approved by {approved.by}: {approved.reason or 'no reason given'}" if approved else None
+
+
+def approval_expired(run: Run) -> str | None:
+    return "nobody approved in time" if run.facts.get(ev.ApprovalExpired) else None
+
+
+def gates_fail_under_lock(run: Run) -> str | None:
+    if run.trigger.kind == "rollback":
+        return None
+    return _failed_gates(run, judgement_under_lock(run))
+
+
+def deployment_failed(run: Run) -> str | None:
+    failed = run.facts.get(ev.DeploymentFailed)
+    ready = run.facts.get(ev.DeploymentReady)
+    return f"version {failed.version} does not start: {failed.reason}" if failed and ready is None else None
+
+
+def smoke_failed(run: Run) -> str | None:
+    failed = [smoke for smoke in run.facts.all(ev.SmokeTested) if not smoke.passed]
+    return f"stage '{failed[0].stage}': {failed[0].reason}" if failed else None
+
+
+def stages_passed(run: Run) -> str | None:
+    ready = run.facts.get(ev.DeploymentReady) is not None
+    if not ready or run.facts.get(ev.ReleaseLockTaken) is None or needs_judgement(run):
+        return None
+    return "the deployment answers" if next_smoke(run) is None else None
+
+
+def shifted(run: Run) -> str | None:
+    shifted = run.facts.get(ev.TrafficShifted)
+    return f"version {shifted.version} has all traffic" if shifted else None
+
+
+def retired(run: Run) -> str | None:
+    retired = run.facts.get(ev.Retired)
+    return retired.reason if retired else None
+
+
+def cancelled(run: Run) -> str | None:
+    cancelled = run.facts.get(ev.RunCancelled)
+    return f"cancelled by {cancelled.by}: {cancelled.reason or 'no reason given'}" if cancelled else None
+
+
+def superseded(run: Run) -> str | None:
+    superseded = run.facts.get(ev.Superseded)
+    return superseded.reason if superseded else None
+
+
+def needs_judgement(run: Run) -> bool:
+    """A champion that came after the gates were judged must be held against the version too."""
+    exempt = run.trigger.kind == "rollback" or run.facts.get(ev.GatesWaived) is not None
+    return not exempt and judgement_under_lock(run) is None
+
+
+def next_smoke(run: Run) -> Stage | None:
+    """Find the first stage whose smoke test has not been heard of."""
+    if run.spec is None:
+        return None
+    for stage in run.spec.release.stages:
+        if stage.smoke is not None and run.facts.get(ev.SmokeTested, stage.name) is None:
+            return stage
+    return None
