@@ -1,0 +1,202 @@
+"""
+The diabetes example: valid for Azure ML as it is, its own tests pass, and its steps give a model that its gates take.
+
+The steps run here as plain processes, by the commands in the component files, with nothing of Headrace around them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlops_core.domain.gates import Evidence, Outcome, judge
+from mlops_core.domain.ids import ModelVersion
+from mlops_core.domain.project import ProjectSpec
+from mlops_core.manifest import read_manifest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
+# The strength of the penalty that wins the sweep. The other values of its search space get the same verdicts.
+ALPHA = 3.0
+
+LOAD = """
+import json, logging, sys, warnings
+from pathlib import Path
+complaints = []
+class Complaints(logging.Handler):
+    def emit(self, record):
+        complaints.append(record.getMessage())
+logging.getLogger().addHandler(Complaints(logging.WARNING))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from azure.ai.ml import load_component, load_compute, load_data, load_environment, load_job
+    folder = Path(sys.argv[1])
+    job = load_job(folder / "pipeline.yml")
+    components = [load_component(path) for path in sorted((folder / "components").glob("*.yml"))]
+    for loaded in [job, *components]:
+        complaints += [str(message) for message in loaded._validate().error_messages.items()]
+    data, environment = load_data(folder / "data.yml"), load_environment(folder / "environment.yml")
+    compute = load_compute(folder / "compute.yml")
+complaints += [str(w.message) for w in caught if not issubclass(w.category, DeprecationWarning)]
+print(json.dumps({
+    "complaints": complaints, "steps": list(job.jobs), "components": len(components),
+    "assets": [data.name, data.version, environment.name, compute.name], "data": str(data.path),
+}))
+"""
+
+READ_REGISTRY = """
+import json, sys
+import mlflow, pandas
+request, *stores = sys.argv[1:]
+table = json.loads(open(request).read())["input_data"]
+patients = pandas.DataFrame(table["data"], columns=table["columns"], index=table["index"])
+found = []
+for store in stores:
+    mlflow.set_tracking_uri(store)
+    [version] = mlflow.MlflowClient().search_model_versions("name='diabetes'")
+    model = mlflow.pyfunc.load_model(f"models:/diabetes/{version.version}")
+    inputs = model.metadata.get_input_schema().input_names()
+    found.append({
+        "metrics": mlflow.get_run(version.run_id).data.metrics,
+        "inputs": inputs,
+        "predictions": [float(value) for value in model.predict(patients[inputs])],
+    })
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A copy of the example whose steps can be called one by one."""
+
+    project: Path
+
+    @property
+    def store(self) -> str:
+        return f"sqlite:///{self.project}/mlflow.db"
+
+    def step(self, component: str, **values: object) -> None:
+        """Run a step by the command of its component file."""
+        command = yaml.safe_load((self.project / f"azureml/components/{component}.yml").read_text())["command"]
+        filled = re.sub(r"\$\{\{(?:in|out)puts\.(\w+)\}\}", lambda match: str(values[match[1]]), command)
+        program, *arguments = shlex.split(filled)
+        assert program == "python"
+        run([sys.executable, *arguments], self.project / "src", MLFLOW_TRACKING_URI=self.store)
+
+    def deliver(self) -> None:
+        """Call the steps in the pipeline's order, with the pipeline's inputs and one trial for the sweep."""
+        inputs = yaml.safe_load((self.project / "azureml/pipeline.yml").read_text())["inputs"]
+        splits, model, report = (self.project / "run" / name for name in ("splits", "model", "report"))
+        self.step("prepare", patients=self.project / "data/diabetes.csv", seed=inputs["seed"], splits=splits)
+        self.step("train", splits=splits, features=inputs["features"], alpha=ALPHA, model=model)
+        self.step("evaluate", splits=splits, model=model, report=report)
+        self.step("register", model=model, report=report, model_name=inputs["model_name"])
+
+
+def run(command: list[str], folder: Path, **variables: str) -> str:
+    """Run a command to its end, without the caller's environment, and return its output."""
+    env = {"PATH": os.defpath, "HOME": str(folder), **variables}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def copy_example(target: Path) -> Path:
+    """Copy the example without what running it leaves behind."""
+    shutil.copytree(EXAMPLE, target, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"))
+    return target
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Train, evaluate and register the model as it is and the worse one; return what the registry says of each."""
+    home = tmp_path_factory.mktemp("registered")
+    good, worse = (Workshop(copy_example(home / name)) for name in ("good", "worse"))
+    run(["git", "apply", "demo/worse.patch"], worse.project)
+    with ThreadPoolExecutor(2) as side_by_side:
+        list(side_by_side.map(Workshop.deliver, (good, worse)))
+    request = EXAMPLE / "requests/three-patients.json"
+    found = json.loads(run([sys.executable, "-c", READ_REGISTRY, str(request), good.store, worse.store], home))
+    return dict(zip(("good", "worse"), found, strict=True))
+
+
+@pytest.fixture(scope="module")
+def spec() -> ProjectSpec:
+    return read_manifest((EXAMPLE / "mlops.yaml").read_bytes())
+
+
+def evidence(version: int, metrics: dict[str, float]) -> Evidence:
+    return Evidence(version=ModelVersion(str(version)), metrics=metrics)
+
+
+@pytest.mark.slow
+def test_azure_ml_loads_every_file_without_a_complaint(tmp_path: Path) -> None:
+    loaded = json.loads(run([sys.executable, "-c", LOAD, str(EXAMPLE / "azureml")], tmp_path))
+    assert loaded["complaints"] == []
+    assert loaded["steps"] == ["prepare", "tune", "evaluate", "register"]
+    assert loaded["components"] == 4
+    assert loaded["assets"] == ["diabetes-data", "1", "diabetes-env", "cpu-cluster"]
+    assert Path(loaded["data"]).samefile(EXAMPLE / "data/diabetes.csv")
+
+
+@pytest.mark.slow
+def test_projects_own_tests_pass(tmp_path: Path) -> None:
+    project = copy_example(tmp_path / "diabetes")
+    assert " passed" in run([sys.executable, "-m", "pytest", "-q"], project)
+
+
+def test_data_is_what_scikit_learn_distributes() -> None:
+    """Compared with the two files inside the package: found, not imported, which would take seconds."""
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    folder = Path(package.origin).parent / "datasets/data"
+    parts = [gzip.decompress((folder / f"diabetes_{name}.csv.gz").read_bytes()) for name in ("data_raw", "target")]
+    inputs, targets = ([[float(cell) for cell in line.split()] for line in part.splitlines()] for part in parts)
+    lines = (EXAMPLE / "data/diabetes.csv").read_text().splitlines()[1:]
+    ours = [[float(cell) for cell in line.split(",")] for line in lines]
+    assert ours == [row + target for row, target in zip(inputs, targets, strict=True)]
+
+
+def test_manifest_points_to_files_that_exist(spec: ProjectSpec) -> None:
+    smokes = [stage.smoke.request for stage in spec.release.stages if stage.smoke]
+    for path in (*spec.build.assets, spec.train.pipeline, *smokes):
+        assert (EXAMPLE / path).is_file(), path
+
+
+@pytest.mark.slow
+def test_registered_model_passes_every_gate(registered: dict[str, Any], spec: ProjectSpec) -> None:
+    verdicts = judge(spec.release.gates, evidence(1, registered["good"]["metrics"]), None)
+    assert [verdict.reason for verdict in verdicts if verdict.outcome is not Outcome.PASSED] == []
+    assert {verdict.segment for verdict in verdicts} == {None, "1", "2"}
+
+
+@pytest.mark.slow
+def test_worse_model_fails_every_gate(registered: dict[str, Any], spec: ProjectSpec) -> None:
+    champion = evidence(1, registered["good"]["metrics"])
+    verdicts = judge(spec.release.gates, evidence(2, registered["worse"]["metrics"]), champion)
+    assert [verdict.reason for verdict in verdicts if verdict.outcome is not Outcome.FAILED] == []
+    assert registered["worse"]["inputs"] == ["age", "sex"]
+
+
+@pytest.mark.slow
+def test_three_patients_were_held_out_and_are_told_apart(registered: dict[str, Any]) -> None:
+    """Their measured values rise from 64 over 175 to 241."""
+    request = json.loads((EXAMPLE / "requests/three-patients.json").read_text())["input_data"]
+    rows = [line.split(",") for line in (EXAMPLE / "data/diabetes.csv").read_text().splitlines()[1:]]
+    assert request["data"] == [[float(cell) for cell in rows[index][:-1]] for index in request["index"]]
+    low, middle, high = registered["good"]["predictions"]
+    assert low < middle < high
