@@ -14,7 +14,7 @@ from mlops_core.domain.run import Run
 
 def _policy(run: Run, decision: str) -> str | None:
     policy = run.facts.get(ev.PolicyDecided)
-    return policy.reason if policy and policy.decision == decision else None
+    return (policy.reason or decision) if policy and policy.decision == decision else None
 
 
 def skipped(run: Run) -> str | None:
