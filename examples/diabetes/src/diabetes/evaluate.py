@@ -14,17 +14,15 @@ import pandas as pd
 
 from diabetes import table
 
-Numbers = pd.Series | npt.NDArray[np.float64]
-
 logger = logging.getLogger(__name__)
 
 
-def rmse(measured: Numbers, predicted: Numbers) -> float:
+def rmse(measured: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     """Return the root of the mean squared error, in units of the target."""
     return float(np.sqrt(np.mean((np.asarray(measured) - np.asarray(predicted)) ** 2)))
 
 
-def measure(measured: pd.Series, predicted: Numbers, segment: pd.Series) -> dict[str, float]:
+def measure(measured: pd.Series, predicted: npt.ArrayLike, segment: pd.Series) -> dict[str, float]:
     """
     Return rmse, mae and r2 over all rows, and the rmse of each group as `rmse/<column>/<value>`.
 

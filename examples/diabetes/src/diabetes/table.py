@@ -49,7 +49,7 @@ def check(patients: pd.DataFrame) -> None:
     Refuse a table that would train a wrong model without a sound.
 
     Raises:
-        TableError: A column or a value is missing, or a value is implausible.
+        TableError: A column or a value is missing, or a value is implausible. Rows are counted from 0.
     """
     missing = [name for name in PLAUSIBLE if name not in patients.columns]
     if missing:
@@ -57,8 +57,12 @@ def check(patients: pd.DataFrame) -> None:
     for name, (low, high) in PLAUSIBLE.items():
         empty = patients.index[patients[name].isna()]
         if len(empty):
-            raise TableError(f"Column '{name}' is empty in {len(empty)} rows, the first is {empty[0]}. Fill or drop them.")
+            raise TableError(
+                f"Column '{name}' is empty in {len(empty)} rows, the first is {empty[0]}. Fill or drop them."
+            )
         wrong = patients.index[~patients[name].between(low, high)]
         if len(wrong):
             value = patients.loc[wrong[0], name]
-            raise TableError(f"Column '{name}' is {value:g} in row {wrong[0]}, outside {low:g} to {high:g}. Check its unit.")
+            raise TableError(
+                f"Column '{name}' is {value:g} in row {wrong[0]}, outside {low:g} to {high:g}. Check its unit."
+            )
