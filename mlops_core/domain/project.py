@@ -159,6 +159,9 @@ class Local(Value):
         default_factory=dict,
         description="Conda file, requirements file or 'current' for an environment that is not declared.",
     )
+    without: tuple[str, ...] = Field(
+        (), description="Requirement lines that local environments leave out, such as packages from private servers."
+    )
     python: Literal["exact", "nearest"] = Field(
         "nearest",
         description="What to do where the Python version that an environment asks for is not installed.",
