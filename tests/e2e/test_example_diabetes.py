@@ -60,21 +60,15 @@ print(json.dumps({
 READ_REGISTRY = """
 import json, sys
 import mlflow, pandas
-request, *stores = sys.argv[1:]
-table = json.loads(open(request).read())["input_data"]
+table = json.loads(open(sys.argv[1]).read())["input_data"]
 patients = pandas.DataFrame(table["data"], columns=table["columns"], index=table["index"])
-found = []
-for store in stores:
-    mlflow.set_tracking_uri(store)
-    [version] = mlflow.MlflowClient().search_model_versions("name='diabetes'")
-    model = mlflow.pyfunc.load_model(f"models:/diabetes/{version.version}")
-    inputs = model.metadata.get_input_schema().input_names()
-    found.append({
-        "metrics": mlflow.get_run(version.run_id).data.metrics,
-        "inputs": inputs,
-        "predictions": [float(value) for value in model.predict(patients[inputs])],
-    })
-print(json.dumps(found))
+[version] = mlflow.MlflowClient().search_model_versions("name='diabetes'")
+model = mlflow.pyfunc.load_model(f"models:/diabetes/{version.version}")
+print(json.dumps({
+    "metrics": mlflow.get_run(version.run_id).data.metrics,
+    "inputs": model.metadata.get_input_schema().input_names(),
+    "predictions": [float(value) for value in model.predict(patients)],
+}))
 """
 
 
@@ -96,14 +90,21 @@ class Workshop:
         assert program == "python"
         run([sys.executable, *arguments], self.project / "src", MLFLOW_TRACKING_URI=self.store)
 
-    def deliver(self) -> None:
-        """Call the steps in the pipeline's order, with the pipeline's inputs and one trial for the sweep."""
+    def train_and_evaluate(self) -> dict[str, float]:
+        """Call the steps in the pipeline's order, with its inputs and one trial for the sweep; return the report."""
         inputs = yaml.safe_load((self.project / "azureml/pipeline.yml").read_text())["inputs"]
         splits, model, report = (self.project / "run" / name for name in ("splits", "model", "report"))
         self.step("prepare", patients=self.project / "data/diabetes.csv", seed=inputs["seed"], splits=splits)
         self.step("train", splits=splits, features=inputs["features"], alpha=WINNERS[self.project.name], model=model)
         self.step("evaluate", splits=splits, model=model, report=report)
-        self.step("register", model=model, report=report, model_name=inputs["model_name"])
+        return dict(json.loads(report.read_text()))
+
+    def register(self) -> dict[str, Any]:
+        """Register what was trained and return what the registry says of it."""
+        model, report = (self.project / "run" / name for name in ("model", "report"))
+        self.step("register", model=model, report=report, model_name="diabetes")
+        command = [sys.executable, "-c", READ_REGISTRY, str(self.project / "requests/three-patients.json")]
+        return dict(json.loads(run(command, self.project, MLFLOW_TRACKING_URI=self.store)))
 
 
 def run(command: list[str], folder: Path, **variables: str) -> str:
@@ -120,17 +121,26 @@ def copy_example(target: Path) -> Path:
     return target
 
 
+@dataclass(frozen=True)
+class Delivered:
+    """What came of the example as it is, and the metrics of its worse variant, which is not registered."""
+
+    metrics: dict[str, float]
+    report: dict[str, float]
+    inputs: list[str]
+    predictions: list[float]
+    splits: Path
+    worse: dict[str, float]
+
+
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Train, evaluate and register the model as it is and the worse one; return what the registry says of each."""
-    home = tmp_path_factory.mktemp("registered")
+def delivered(tmp_path_factory: pytest.TempPathFactory) -> Delivered:
+    home = tmp_path_factory.mktemp("delivered")
     good, worse = (Workshop(copy_example(home / name)) for name in WINNERS)
     run(["git", "apply", "demo/worse.patch"], worse.project)
     with ThreadPoolExecutor(2) as side_by_side:
-        list(side_by_side.map(Workshop.deliver, (good, worse)))
-    request = EXAMPLE / "requests/three-patients.json"
-    found = json.loads(run([sys.executable, "-c", READ_REGISTRY, str(request), good.store, worse.store], home))
-    return dict(zip(WINNERS, found, strict=True))
+        reports = list(side_by_side.map(Workshop.train_and_evaluate, (good, worse)))
+    return Delivered(**good.register(), report=reports[0], worse=reports[1], splits=good.project / "run/splits")
 
 
 @pytest.fixture(scope="module")
@@ -178,36 +188,41 @@ def test_manifest_points_to_files_that_exist(spec: ProjectSpec) -> None:
 
 
 @pytest.mark.slow
-def test_registered_model_passes_every_gate(registered: dict[str, Any], spec: ProjectSpec) -> None:
-    verdicts = judge(spec.release.gates, evidence(1, registered["good"]["metrics"]), None)
+def test_registered_version_carries_the_metrics_of_its_evaluation(delivered: Delivered) -> None:
+    assert delivered.metrics == pytest.approx(delivered.report)
+    assert delivered.inputs == ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
+
+
+@pytest.mark.slow
+def test_registered_model_passes_every_gate(delivered: Delivered, spec: ProjectSpec) -> None:
+    verdicts = judge(spec.release.gates, evidence(1, delivered.metrics), None)
     assert [verdict.reason for verdict in verdicts if verdict.outcome is not Outcome.PASSED] == []
     assert {verdict.segment for verdict in verdicts} == {None, "1", "2"}
 
 
 @pytest.mark.slow
-def test_worse_model_fails_every_gate(registered: dict[str, Any], spec: ProjectSpec) -> None:
-    champion = evidence(1, registered["good"]["metrics"])
-    verdicts = judge(spec.release.gates, evidence(2, registered["worse"]["metrics"]), champion)
+def test_worse_model_fails_every_gate(delivered: Delivered, spec: ProjectSpec) -> None:
+    verdicts = judge(spec.release.gates, evidence(2, delivered.worse), evidence(1, delivered.metrics))
     assert [verdict.reason for verdict in verdicts if verdict.outcome is not Outcome.FAILED] == []
-    assert registered["worse"]["inputs"] == ["age", "sex"]
 
 
 @pytest.mark.slow
-def test_three_patients_were_held_out_and_are_told_apart(registered: dict[str, Any]) -> None:
+def test_three_patients_were_held_out_and_are_told_apart(delivered: Delivered) -> None:
     """Their measured values rise from 64 over 175 to 241."""
     request = json.loads((EXAMPLE / "requests/three-patients.json").read_text())["input_data"]
     rows = [line.split(",") for line in (EXAMPLE / "data/diabetes.csv").read_text().splitlines()[1:]]
     assert request["data"] == [[float(cell) for cell in rows[index][:-1]] for index in request["index"]]
-    low, middle, high = registered["good"]["predictions"]
+    held_out = (delivered.splits / "test.csv").read_text().splitlines()
+    assert all(",".join(rows[index]) in held_out for index in request["index"])
+    low, middle, high = delivered.predictions
     assert low < middle < high
 
 
 @pytest.mark.slow
-def test_numbers_in_the_readme_are_the_ones_that_come_out(registered: dict[str, Any]) -> None:
+def test_numbers_in_the_readme_are_the_ones_that_come_out(delivered: Delivered) -> None:
     rows = (EXAMPLE / "README.md").read_text()
-    good, worse = (registered[name]["metrics"] for name in WINNERS)
     for metric, decimals in (("rmse", 1), ("mae", 1), ("r2", 2)):
-        row = rf"\| `{metric}` \| {good[metric]:.{decimals}f} \|.*\| {worse[metric]:.{decimals}f} \|"
-        assert re.search(row, rows), row
-    for index, predicted in zip((277, 400, 273), registered["good"]["predictions"], strict=True):
+        ours, worse = (f"{metrics[metric]:.{decimals}f}" for metrics in (delivered.metrics, delivered.worse))
+        assert re.search(rf"\| `{metric}` \| {ours} \|.*\| {worse} \|", rows), (metric, ours, worse)
+    for index, predicted in zip((277, 400, 273), delivered.predictions, strict=True):
         assert f"| {index} | {predicted:.0f} |" in rows
