@@ -163,12 +163,12 @@ def _words(error: Exception) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the loader's remarks about its own experimental classes out of the job's log."""
-    logger = logging.getLogger("azure.ai.ml")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    # azure-ai-ml sets the level of its own loggers while it is imported, so a level set here would not last.
+    logger = logging.getLogger("azure.ai.ml._utils._experimental")
+    before, logger.disabled = logger.disabled, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        logger.disabled = before

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from mlops_core.pipelines.azure_job import LoadedJob, LoadedStep
@@ -53,7 +53,8 @@ def build(traced: Traced, loaded: LoadedJob) -> PipelinePlan:
         PipelineInvalidError: A timeout, a count or a search space has a value that means nothing.
     """
     steps = tuple(_step(traced, loaded, name) for name in order_of(traced.wiring.step_inputs))
-    label = loaded.name or loaded.display_name or Path(traced.source_file).resolve().parent.name
+    source = PurePosixPath(traced.source_file)
+    label = loaded.name or loaded.display_name or source.parent.name or source.stem
     unbound = traced.outputs.unbound()
     notes = (f"No step writes the pipeline's outputs {', '.join(unbound)}.",) if unbound else ()
     return PipelinePlan(

@@ -90,7 +90,8 @@ def order_of(step_inputs: Mapping[str, Mapping[str, StepInput]]) -> tuple[str, .
     """
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for name, inputs in step_inputs.items():
-        sorter.add(name, *dependencies(inputs))
+        # A step that was refused is not among them.
+        sorter.add(name, *(step for step in dependencies(inputs) if step in step_inputs))
     sorter.prepare()
     place = {name: index for index, name in enumerate(step_inputs)}
     ordered: list[str] = []

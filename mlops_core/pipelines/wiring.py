@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlops_core.pipelines.data_sources import DataResolver
-from mlops_core.pipelines.documents import Document, KeyPath
+from mlops_core.pipelines.documents import Document
 from mlops_core.pipelines.findings import Findings, did_you_mean
 from mlops_core.pipelines.outputs import OutputMap
+from mlops_core.pipelines.pipeline_inputs import PipelineInputs, Place, unknown_type
 from mlops_core.pipelines.plan import (
     AssetType,
     LiteralSource,
@@ -34,13 +35,6 @@ _PARENT_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.([\w-]+)\s*\}\}")
 _FOLDERS_ONLY = {"mlflow_model", "mltable"}
 
 
-@dataclass(frozen=True)
-class _Place:
-    document: Document
-    key: KeyPath
-    step: str | None
-
-
 @dataclass
 class Wiring:
     """The inputs of a pipeline and of its steps."""
@@ -58,7 +52,7 @@ class Wiring:
         self, job: Document, scope: ScopeSource, wrapped: ComponentSource | None, overrides: Mapping[str, Scalar]
     ) -> None:
         """Trace every input, and add what does not fit to the findings."""
-        self._read_pipeline_inputs(job, wrapped, overrides)
+        self.pipeline_inputs = PipelineInputs(self.data, self.findings).read(job, wrapped, overrides)
         around = {
             name: StepInput(
                 type=given.type,
@@ -86,68 +80,6 @@ class Wiring:
 
         return _PARENT_INPUT.sub(value_of, text)
 
-    def _read_pipeline_inputs(
-        self, job: Document, wrapped: ComponentSource | None, overrides: Mapping[str, Scalar]
-    ) -> None:
-        given = job.data.get("inputs")
-        entries = {str(name): entry for name, entry in given.items()} if isinstance(given, dict) else {}
-        own = ComponentSource("pipeline", job, (), job.data, inline=True)
-        ports = input_ports(wrapped) if wrapped is not None else input_ports(own)
-        for name in [name for name in entries if name not in ports]:
-            message = f"the component has no input '{name}'. {did_you_mean(name, ports, what='inputs')}"
-            self.findings.problem(job, ("inputs", name), message)
-        for name in [name for name in overrides if name not in ports]:
-            advice = did_you_mean(name, ports, what="inputs")
-            self.findings.problem(
-                job, ("inputs",), f"a value is given for the input '{name}', which is not there. {advice}"
-            )
-        for name, port in ports.items():
-            place = _Place(job, ("inputs", name), None)
-            value = self._pipeline_value(entries.get(name), port, overrides.get(name), place)
-            if value is not None:
-                self.pipeline_inputs[name] = value
-
-    def _pipeline_value(
-        self, entry: object, port: InputPort, override: Scalar | None, place: _Place
-    ) -> PipelineInput | None:
-        declared = str(entry.get("type", "")).lower() if isinstance(entry, dict) else ""
-        kind: LiteralType | AssetType = port.type or "string"
-        if override is not None:
-            return self._overridden(override, InputPort(kind, choices=port.choices), place)
-        if port.unknown_type is not None:
-            self._unknown_type(port.unknown_type, place)
-            return None
-        if isinstance(entry, dict) and kind in ASSET_TYPES and entry.get("path") is not None:
-            kind = ASSET_TYPES.get(declared, ASSET_TYPES[kind])
-            path = self.data.resolve(str(entry["path"]), kind, place.document, (*place.key, "path"), place.step)
-            return PipelineInput(type=kind, source=path) if path is not None else None
-        value = entry.get("default") if isinstance(entry, dict) else entry
-        value = port.default if value is None else value
-        if isinstance(value, (bool, int, float, str)):
-            wrong = port.rejects(value) if port.type is not None else None
-            if wrong is not None:
-                self._problem(place, wrong)
-                return None
-            return PipelineInput(type=kind, source=LiteralSource(value=value))
-        if not port.optional and not (isinstance(entry, dict) and entry.get("optional") is True):
-            self._problem(place, "the input has no value. Write one, or give it with '--input NAME=VALUE'.")
-            return None
-        return PipelineInput(type=kind)
-
-    def _overridden(self, value: Scalar, port: InputPort, place: _Place) -> PipelineInput | None:
-        if port.type in ASSET_TYPES:
-            kind = ASSET_TYPES[port.type]
-            root = Document(self.data.reader.root / "mlops.yaml", place.document.label, {}, place.document.lines)
-            path = self.data.resolve(str(value), kind, root, place.key, None)
-            return PipelineInput(type=kind, source=path) if path is not None else None
-        # A number in the file does not mean that the next value is whole too: 1 may become 0.5.
-        loosened = InputPort("number", choices=port.choices) if port.type == "integer" else port
-        wrong = loosened.rejects(value)
-        if wrong is not None:
-            self._problem(place, f"the value given for it does not fit: {wrong}")
-            return None
-        return PipelineInput(type=port.type or type_of_literal(value), source=LiteralSource(value=value))
-
     def _connect_scope(self, scope: ScopeSource, around: dict[str, StepInput]) -> None:
         self.scope_inputs[scope.name] = around
         for step in scope.steps.values():
@@ -173,17 +105,17 @@ class Wiring:
             if name in swept:
                 # The search gives the value, also where the step has one.
                 continue
-            place = _Place(step.document, (*step.at, "inputs", name), step.name)
+            place = Place(step.document, (*step.at, "inputs", name), step.name)
             connected = self._connect_input(given.get(name), port, scope, around, place)
             if connected is not None:
                 inputs[name] = connected
         return inputs
 
     def _connect_input(
-        self, entry: object, port: InputPort, scope: ScopeSource, around: dict[str, StepInput], place: _Place
+        self, entry: object, port: InputPort, scope: ScopeSource, around: dict[str, StepInput], place: Place
     ) -> StepInput | None:
         if port.unknown_type is not None:
-            self._unknown_type(port.unknown_type, place)
+            self._problem(place, unknown_type(port.unknown_type))
             return None
         value = bound_value(entry)
         mode = str(entry["mode"]) if isinstance(entry, dict) and "mode" in entry else None
@@ -209,7 +141,7 @@ class Wiring:
             type=port.type or type_of_literal(value), source=LiteralSource(value=value), optional=port.optional
         )
 
-    def _left_open(self, port: InputPort, place: _Place, mode: str | None) -> StepInput | None:
+    def _left_open(self, port: InputPort, place: Place, mode: str | None) -> StepInput | None:
         if port.default is not None:
             source = LiteralSource(value=port.default)
             return StepInput(type=port.type or "string", source=source, optional=port.optional)
@@ -219,14 +151,14 @@ class Wiring:
         return None
 
     def _path(
-        self, text: str, entry: Mapping[str, object], port: InputPort, place: _Place, mode: str | None
+        self, text: str, entry: Mapping[str, object], port: InputPort, place: Place, mode: str | None
     ) -> StepInput | None:
         if port.type is not None and port.type not in ASSET_TYPES:
             self._problem(place, f"it is data, but the input is a {port.type}. Write a plain value.")
             return None
         declared = str(entry.get("type", port.type or "uri_folder")).lower()
         if declared not in ASSET_TYPES:
-            self._unknown_type(declared, place)
+            self._problem(place, unknown_type(declared))
             return None
         kind = ASSET_TYPES[declared]
         source = self.data.resolve(text, kind, place.document, (*place.key, "path"), place.step)
@@ -242,7 +174,7 @@ class Wiring:
         port: InputPort,
         scope: ScopeSource,
         around: dict[str, StepInput],
-        place: _Place,
+        place: Place,
         mode: str | None,
     ) -> StepInput | None:
         found = self._source_behind(binding, scope, around, place)
@@ -265,7 +197,7 @@ class Wiring:
         return StepInput(type=port.type or type_, source=source, optional=port.optional, mode=mode)
 
     def _source_behind(
-        self, binding: Binding, scope: ScopeSource, around: dict[str, StepInput], place: _Place
+        self, binding: Binding, scope: ScopeSource, around: dict[str, StepInput], place: Place
     ) -> tuple[Source | None, LiteralType | AssetType] | None:
         if binding.kind == "input":
             if binding.name in around:
@@ -284,7 +216,7 @@ class Wiring:
         return self._output_behind(binding, scope, place)
 
     def _output_behind(
-        self, binding: Binding, scope: ScopeSource, place: _Place
+        self, binding: Binding, scope: ScopeSource, place: Place
     ) -> tuple[Source, LiteralType | AssetType] | None:
         if binding.step not in scope.steps:
             advice = did_you_mean(binding.step, scope.steps, what="steps")
@@ -302,14 +234,14 @@ class Wiring:
         kind = self.outputs.of_step(writer)[behind.output].type
         return StepOutputSource(step=behind.step, output=behind.output), kind
 
-    def _expanded(self, text: str, scope: ScopeSource, place: _Place) -> str:
+    def _expanded(self, text: str, scope: ScopeSource, place: Place) -> str:
         expanded = self.expand(text, scope.name)
         if "${{" in expanded:
             self._problem(place, f"'{text}' mixes text with a binding that has no plain value. Bind the value alone.")
         return expanded
 
     def _check_kind(
-        self, binding: Binding, given: LiteralType | AssetType, wanted: LiteralType | AssetType, place: _Place
+        self, binding: Binding, given: LiteralType | AssetType, wanted: LiteralType | AssetType, place: Place
     ) -> None:
         if (wanted in ASSET_TYPES) != (given in ASSET_TYPES) or (given == "uri_file" and wanted in _FOLDERS_ONLY):
             self._problem(place, f"'{binding.text}' is of type {given}, but this input is of type {wanted}.")
@@ -322,9 +254,5 @@ class Wiring:
     def _has_refused_step(step: StepSource) -> bool:
         return step.nested is not None and any(inner.component is None for inner in step.nested.all_steps())
 
-    def _unknown_type(self, name: str, place: _Place) -> None:
-        known = ("string", "integer", "number", "boolean", *ASSET_TYPES)
-        self._problem(place, f"'{name}' is no type of an input. {did_you_mean(name, known, what='types')}")
-
-    def _problem(self, place: _Place, message: str) -> None:
+    def _problem(self, place: Place, message: str) -> None:
         self.findings.problem(place.document, place.key, message, step=place.step)
