@@ -1,0 +1,206 @@
+"""What every `ModelStore`, `ProjectStore` and `DeadLetters` must do. An adapter joins by a class with a `store`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from builders import PROJECT
+from fakes import START
+
+from mlops_core.adapters.local.database import Database
+from mlops_core.adapters.local.dead_letters import SqliteDeadLetters
+from mlops_core.adapters.local.model_store import SqliteModelStore
+from mlops_core.adapters.local.project_store import SqliteProjectStore
+from mlops_core.domain.errors import NotFoundError, PermanentError, StaleRunError
+from mlops_core.domain.ids import ModelName, ModelVersion, ProjectName, RunId
+from mlops_core.domain.model import LedgerEntry, LockAnswer, Model, Release, ReleaseLock
+from mlops_core.ports import DeadLetter, DeadLetters, ModelStore, ProjectStore
+
+NAME = ModelName("diabetes")
+
+
+def release(version: int) -> Release:
+    moment = START + timedelta(seconds=version)
+    return Release(
+        version=ModelVersion(str(version)),
+        run_id=RunId(f"diabetes-{version}"),
+        project=ProjectName("diabetes"),
+        ordinal=moment,
+        since=moment,
+    )
+
+
+def lock(version: int) -> ReleaseLock:
+    made = release(version)
+    return ReleaseLock(run_id=made.run_id, version=made.version, ordinal=made.ordinal)
+
+
+def entry(version: int) -> LedgerEntry:
+    made = release(version)
+    return LedgerEntry(at=made.since, version=made.version, traffic_weight=1.0, run_id=made.run_id, reason="push")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(tmp_path / "headrace.db")
+    yield made
+    made.close()
+
+
+class ModelStoreContract:
+    """The suite."""
+
+    def test_a_model_never_heard_of_is_empty_with_version_zero(self, store: ModelStore) -> None:
+        stored = store.load(NAME)
+
+        assert (stored.value, stored.version) == (Model(name=NAME), 0)
+
+    def test_a_model_is_read_back_as_it_was_saved(self, store: ModelStore) -> None:
+        model = Model(name=NAME).with_champion(release(1))
+        version = store.commit(model, read_version=0)
+
+        assert (store.load(NAME).value, store.load(NAME).version) == (model, version)
+        assert list(store.names()) == [NAME]
+
+    def test_a_save_over_somebody_elses_is_refused_whole(self, store: ModelStore) -> None:
+        store.commit(Model(name=NAME), read_version=0)
+
+        with pytest.raises(StaleRunError):
+            store.commit(Model(name=NAME).with_champion(release(1)), read_version=0, ledger=[entry(1)])
+        assert store.load(NAME).value.champion is None
+        assert list(store.ledger(NAME).items) == []
+
+    def test_the_ledger_is_read_newest_first_by_page(self, store: ModelStore) -> None:
+        for version in range(3):
+            store.commit(Model(name=NAME), read_version=version, ledger=[entry(version)])
+        first = store.ledger(NAME, limit=2)
+        second = store.ledger(NAME, limit=2, cursor=first.cursor)
+
+        assert [line.version for line in [*first.items, *second.items]] == ["2", "1", "0"]
+
+
+class TestSqliteModelStore(ModelStoreContract):
+    @pytest.fixture
+    def store(self, database: Database) -> ModelStore:
+        return SqliteModelStore(database)
+
+
+class ProjectStoreContract:
+    """The suite."""
+
+    def test_a_project_is_found_by_name_repository_and_model(self, store: ProjectStore) -> None:
+        record = replace(PROJECT, model=NAME, known_heads={"main": "a" * 40})
+        store.put(record)
+
+        assert store.get(PROJECT.name) == record
+        assert list(store.of_repository("local", "diabetes")) == [record]
+        assert store.of_model(NAME) == record
+        assert list(store.all()) == [record]
+
+    def test_a_project_put_again_is_replaced(self, store: ProjectStore) -> None:
+        store.put(PROJECT)
+        store.put(replace(PROJECT, default_branch="trunk"))
+
+        assert [record.default_branch for record in store.all()] == ["trunk"]
+
+    def test_a_monorepo_has_several_projects(self, store: ProjectStore) -> None:
+        store.put(PROJECT)
+        store.put(replace(PROJECT, name=ProjectName("taxi"), manifest="taxi/mlops.yaml"))
+
+        assert [record.name for record in store.of_repository("local", "diabetes")] == ["diabetes", "taxi"]
+
+    def test_what_nobody_added_is_not_found(self, store: ProjectStore) -> None:
+        assert list(store.of_repository("github", "somebody/else")) == []
+        assert store.of_model(NAME) is None
+        with pytest.raises(NotFoundError, match="no project 'nobody'"):
+            store.get(ProjectName("nobody"))
+
+
+class TestSqliteProjectStore(ProjectStoreContract):
+    @pytest.fixture
+    def store(self, database: Database) -> ProjectStore:
+        return SqliteProjectStore(database)
+
+
+def letter(number: int) -> DeadLetter:
+    return DeadLetter(
+        letter_id=f"event-{number}",
+        kind="event",
+        subject="Headrace.GitPush",
+        reason="no push",
+        body="{}",
+        created_at=START + timedelta(seconds=number),
+    )
+
+
+class DeadLettersContract:
+    """The suite."""
+
+    def test_a_letter_is_kept_whole_and_once(self, store: DeadLetters) -> None:
+        store.put(letter(1))
+        store.put(replace(letter(1), reason="another"))
+
+        assert store.get("event-1") == letter(1)
+        assert list(store.list().items) == [letter(1)]
+
+    def test_letters_are_listed_newest_first_by_page(self, store: DeadLetters) -> None:
+        for number in range(3):
+            store.put(letter(number))
+        first = store.list(limit=2)
+        second = store.list(limit=2, cursor=first.cursor)
+
+        assert [each.letter_id for each in [*first.items, *second.items]] == ["event-2", "event-1", "event-0"]
+
+    def test_a_letter_that_was_replayed_is_forgotten(self, store: DeadLetters) -> None:
+        store.put(letter(1))
+        store.remove("event-1")
+
+        with pytest.raises(NotFoundError):
+            store.get("event-1")
+
+
+class TestSqliteDeadLetters(DeadLettersContract):
+    @pytest.fixture
+    def store(self, database: Database) -> DeadLetters:
+        return SqliteDeadLetters(database)
+
+
+def test_a_database_of_a_newer_headrace_is_refused(tmp_path: Path) -> None:
+    made = Database(tmp_path / "headrace.db")
+    made.connection.execute("PRAGMA user_version=99")
+    made.close()
+
+    with pytest.raises(PermanentError, match=r"schema version 99.*Upgrade Headrace"):
+        Database(tmp_path / "headrace.db")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "headrace.db").write_bytes(b"no database at all, but long enough to be looked at" * 20)
+
+    with pytest.raises(PermanentError, match="is no SQLite database"):
+        Database(tmp_path / "headrace.db")
+
+
+def test_the_lock_is_given_to_one_run_and_the_others_wait() -> None:
+    held, first = Model(name=NAME).with_lock(lock(1))
+    waiting, second = held.with_lock(lock(2))
+
+    assert (first, second) == (LockAnswer.TAKEN, LockAnswer.BUSY)
+    assert waiting.waiting == ("diabetes-2",)
+    assert waiting.without_lock(RunId("diabetes-1")).with_lock(lock(2))[1] is LockAnswer.TAKEN
+
+
+def test_an_older_push_never_gets_the_lock_over_a_newer_champion() -> None:
+    model = Model(name=NAME).with_champion(release(2))
+
+    assert model.with_lock(lock(1))[1] is LockAnswer.OUTDATED
+
+
+def test_a_version_in_service_or_about_to_be_is_needed() -> None:
+    model, _ = Model(name=NAME).with_champion(release(1)).with_lock(lock(2))
+
+    assert [model.needs(ModelVersion(version)) for version in "123"] == [True, True, False]
