@@ -1,0 +1,142 @@
+"""
+Brings the files of a model version from the registry into a folder, once, whole and with a digest.
+
+The deployer calls it, never the controller: models may be large. Loading a model runs its code, so the files are
+compared with the digest of what was downloaded each time before they are handed out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from mlops_core.adapters.local.durable_files import read_record, write_record
+from mlops_core.adapters.local.mlflow_api import MlflowApi
+from mlops_core.domain.errors import NotFoundError, PermanentError, RefusedError, TemporaryError
+from mlops_core.domain.ids import ModelName, ModelVersion
+
+_SCHEME = "mlflow-artifacts"
+_BLOCK_BYTES = 1 << 20
+_DEEPEST_FOLDER = 32
+_MOST_FILES = 20_000
+
+
+class ModelFiles:
+    """The downloaded files of model versions, one folder each."""
+
+    def __init__(self, folder: Path, api: MlflowApi) -> None:
+        """Keep files in a folder; it is made when missing."""
+        self._folder = folder.absolute()
+        self._api = api
+
+    def artifact_path(self, model: ModelName, version: ModelVersion) -> Path:
+        """
+        Return the folder with a version's files, downloaded on the first call.
+
+        Raises:
+            NotFoundError: The registry knows no such version, or it has no files.
+            RefusedError: The files are not those that were downloaded.
+            PermanentError: The files are at a place, or have names, that are not taken.
+            TemporaryError: The registry did not answer.
+        """
+        name = f"{model}:{version}"
+        parameters = {"name": model, "version": version}
+        answer = self._api.get("model-versions/get-download-uri", parameters, kind="model version", name=name)
+        uri = str(answer.get("artifact_uri", ""))
+        # A model that is deleted and registered anew gets the same version numbers, but other files.
+        place = self._folder / hashlib.sha256(f"{name}\n{uri}".encode()).hexdigest()[:24]
+        if not place.exists():
+            self._download(_path_of(uri, name), place, name)
+        self._verify(place, name)
+        return place / "files"
+
+    def _download(self, source: str, place: Path, name: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        beside = self._folder / f".{place.name}.{uuid.uuid4().hex}"
+        try:
+            (beside / "files").mkdir(parents=True)
+            if not self._fetch_folder(source, beside / "files"):
+                raise NotFoundError("file of model version", name, advice="Register a model that has been logged.")
+            write_record(beside / "digest.json", {"version": name, "sha256": tree_digest(beside / "files")})
+            try:
+                beside.rename(place)
+            except OSError:
+                if not place.exists():  # else another process was first, with the same files
+                    raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _fetch_folder(self, source: str, target: Path) -> int:
+        """Download a folder with those inside; return how many files there were."""
+        files = 0
+        waiting = [(source, target, 0)]
+        while waiting:
+            folder, into, depth = waiting.pop()
+            for entry in self._api.list_artifacts(folder):
+                name = _plain_name(str(entry["path"]), folder)
+                if entry.get("is_dir"):
+                    (into / name).mkdir()
+                    waiting.append((f"{folder}/{name}", into / name, depth + 1))
+                    continue
+                files += 1
+                self._fetch_file(f"{folder}/{name}", into / name, int(entry.get("file_size", -1)))
+            if depth > _DEEPEST_FOLDER or files > _MOST_FILES:
+                limits = f"{_DEEPEST_FOLDER} nested folders or {_MOST_FILES} files"
+                raise PermanentError(f"Artifact folder '{source}' has more than {limits}. Log a smaller model.")
+        return files
+
+    def _fetch_file(self, source: str, target: Path, announced_bytes: int) -> None:
+        self._api.download(source, target)
+        received = target.stat().st_size
+        if announced_bytes not in {-1, received}:
+            raise TemporaryError(f"Artifact '{source}' has {announced_bytes} bytes, but {received} came. Try again.")
+
+    def _verify(self, place: Path, name: str) -> None:
+        expected = (read_record(place / "digest.json") or {}).get("sha256")
+        if expected != tree_digest(place / "files"):
+            raise RefusedError(
+                f"The files of model version '{name}' in '{place}' are not those that were downloaded. "
+                "Delete that folder, so that they are downloaded again, and find out who changed them."
+            )
+
+
+def tree_digest(folder: Path) -> str:
+    """Digest the names and contents of all files under a folder; a link counts as a change and is not followed."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            continue
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        digest.update(b"link" if path.is_symlink() else _file_digest(path))
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.digest()
+
+
+def _path_of(uri: str, name: str) -> str:
+    """Return the artifact path inside the server's own store."""
+    parts = urlsplit(uri)
+    path = parts.path.strip("/")
+    if parts.scheme != _SCHEME or not path or ".." in PurePosixPath(path).parts:
+        raise PermanentError(
+            f"Model version '{name}' has its files at '{uri}', which is not in this MLflow server's own store "
+            f"('{_SCHEME}:/...'). Log the model with the tracking address that the job was given."
+        )
+    return path
+
+
+def _plain_name(path: str, folder: str) -> str:
+    """Return the last part of a listed path, refusing whatever could lead out of the folder."""
+    name = path.rsplit("/", 1)[-1]
+    if name in {"", ".", ".."} or "\\" in name or "\0" in name:
+        raise PermanentError(f"Artifact folder '{folder}' lists a file named '{path}', which is not a plain file name.")
+    return name

@@ -1,0 +1,278 @@
+"""The contract of `ModelRegistry`; another adapter overrides `registry`, with the same versions registered."""
+
+import math
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_core.adapters.local.mlflow_api import MlflowApi
+from mlops_core.adapters.local.mlflow_server import MlflowServer
+from mlops_core.adapters.local.model_files import ModelFiles
+from mlops_core.adapters.local.model_registry import MlflowModelRegistry
+from mlops_core.adapters.local.registry_watcher import RegistryWatcher
+from mlops_core.domain.errors import NotFoundError, PermanentError, RefusedError, TemporaryError
+from mlops_core.domain.ids import JobName, ModelName, ModelVersion
+from mlops_core.ports import ModelRegistry
+
+pytestmark = pytest.mark.slow
+
+DIABETES = ModelName("diabetes")
+FIRST, SECOND, THIRD = (ModelVersion(number) for number in "123")
+
+
+class ModelRegistryContract:
+    """What every registry must do, given what `mlflow_session.py` registered."""
+
+    @pytest.fixture
+    def registry(self) -> ModelRegistry:
+        raise NotImplementedError
+
+    def test_a_version_carries_the_latest_metrics_of_its_own_run(self, registry: ModelRegistry) -> None:
+        metrics = registry.version(DIABETES, FIRST).metrics
+        assert (metrics["rmse"], metrics["mae"]) == (1.5, 0.5)
+        assert math.isnan(metrics["broken"])
+
+    def test_a_version_belongs_to_the_job_that_a_run_above_its_own_names(self, registry: ModelRegistry) -> None:
+        assert registry.version(DIABETES, FIRST).job_name == "job-a"
+
+    def test_a_version_registered_from_a_logged_model_has_the_same_lineage(self, registry: ModelRegistry) -> None:
+        version = registry.version(DIABETES, SECOND)
+        assert (version.job_name, version.metrics["rmse"]) == ("job-a", 1.5)
+
+    def test_a_version_registered_as_clients_of_mlflow_2_do_has_its_lineage(self, registry: ModelRegistry) -> None:
+        version = registry.version(DIABETES, THIRD)
+        assert (version.job_name, version.metrics) == ("job-b", {"rmse": 3.0})
+
+    def test_a_version_registered_outside_of_jobs_belongs_to_none(self, registry: ModelRegistry) -> None:
+        assert registry.version(ModelName("it's"), FIRST).job_name is None
+
+    def test_tags_time_and_place_of_a_version_are_told(self, registry: ModelRegistry) -> None:
+        version = registry.version(DIABETES, SECOND)
+        assert version.tags == {"color": "green"}
+        assert abs(version.created_at - datetime.now(UTC)) < timedelta(minutes=10)
+        assert version.uri
+
+    def test_data_version_is_what_the_executor_says_else_what_was_evaluated_on(self, registry: ModelRegistry) -> None:
+        assert registry.version(DIABETES, THIRD).data_version == "diabetes-data:3"
+        assert (registry.version(DIABETES, FIRST).data_version or "").startswith("holdout@")
+
+    def test_versions_of_a_job_are_those_it_registered_oldest_first(self, registry: ModelRegistry) -> None:
+        found = registry.versions_of_job(DIABETES, JobName("job-a"))
+        assert [version.version for version in found] == ["1", "2"]
+
+    def test_a_job_that_is_not_known_registered_nothing(self, registry: ModelRegistry) -> None:
+        assert list(registry.versions_of_job(DIABETES, JobName("job-never"))) == []
+        assert list(registry.versions_of_job(ModelName("never"), JobName("job-a"))) == []
+
+    def test_versions_are_listed_newest_first_up_to_a_limit(self, registry: ModelRegistry) -> None:
+        assert [version.version for version in registry.versions(DIABETES, limit=2)] == ["3", "2"]
+
+    def test_all_names_are_listed(self, registry: ModelRegistry) -> None:
+        assert set(registry.models()) >= {"diabetes", "twin", "it's"}
+
+    @pytest.mark.parametrize(("model", "version"), [("diabetes", "99"), ("never", "1")])
+    def test_what_is_not_registered_is_not_found(self, registry: ModelRegistry, model: str, version: str) -> None:
+        with pytest.raises(NotFoundError, match=f"{model}:{version}"):
+            registry.version(ModelName(model), ModelVersion(version))
+
+
+@pytest.mark.usefixtures("registered")
+class TestMlflowModelRegistry(ModelRegistryContract):
+    @pytest.fixture
+    def registry(self, mlflow_api: MlflowApi) -> ModelRegistry:
+        return MlflowModelRegistry(mlflow_api)
+
+
+@pytest.mark.usefixtures("registered")
+class TestModelFiles:
+    @pytest.fixture
+    def files(self, tmp_path: Path, mlflow_api: MlflowApi) -> ModelFiles:
+        return ModelFiles(tmp_path / "models", mlflow_api)
+
+    def test_files_of_a_version_are_downloaded_once(self, files: ModelFiles) -> None:
+        first = files.artifact_path(DIABETES, FIRST)
+        written = (first / "MLmodel").stat().st_mtime_ns
+        assert files.artifact_path(DIABETES, FIRST) == first
+        assert (first / "MLmodel").stat().st_mtime_ns == written
+
+    def test_folders_within_are_downloaded_too(self, files: ModelFiles) -> None:
+        assert (files.artifact_path(DIABETES, THIRD) / "deeper" / "coefficients.txt").is_file()
+
+    def test_a_file_that_was_changed_is_refused(self, files: ModelFiles) -> None:
+        model = files.artifact_path(DIABETES, FIRST) / "MLmodel"
+        model.write_bytes(model.read_bytes()[:-1] + b"#")
+        with pytest.raises(RefusedError, match="diabetes:1"):
+            files.artifact_path(DIABETES, FIRST)
+
+    def test_a_download_that_breaks_off_leaves_nothing_behind(
+        self, tmp_path: Path, mlflow_server: MlflowServer
+    ) -> None:
+        class Breaking(MlflowApi):
+            def download(self, path: str, target: Path) -> None:
+                super().download(path, target)
+                raise TemporaryError("cut")
+
+        api = Breaking(lambda: mlflow_server.address)
+        with pytest.raises(TemporaryError, match="cut"):
+            ModelFiles(tmp_path / "models", api).artifact_path(DIABETES, FIRST)
+        api.close()
+        assert list((tmp_path / "models").iterdir()) == []
+
+
+class HostileApi(MlflowApi):
+    """A registry that answers what it should not."""
+
+    def __init__(self, uri: str, listed: str) -> None:
+        super().__init__(lambda: "http://127.0.0.1:9")
+        self._uri, self._listed = uri, listed
+
+    def get(self, *args: Any, **named: Any) -> dict[str, Any]:
+        return {"artifact_uri": self._uri}
+
+    def list_artifacts(self, folder: str) -> list[dict[str, Any]]:
+        return [{"path": self._listed, "is_dir": False}]
+
+
+@pytest.mark.parametrize(
+    ("uri", "listed"),
+    [
+        ("mlflow-artifacts:/0/m/artifacts", ".."),
+        ("mlflow-artifacts:/0/m/artifacts", "a\\..\\b"),
+        ("mlflow-artifacts:/0/../../etc", "x"),
+        ("file:///etc", "x"),
+        ("s3://bucket/x", "x"),
+    ],
+)
+def test_artifacts_that_could_lead_out_of_their_folder_are_refused(tmp_path: Path, uri: str, listed: str) -> None:
+    files = ModelFiles(tmp_path / "models", HostileApi(uri, listed))
+    with pytest.raises(PermanentError):
+        files.artifact_path(DIABETES, FIRST)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.usefixtures("registered")
+class TestRegistryWatcher:
+    def test_each_version_is_told_once_in_the_words_of_azure_ml(self, tmp_path: Path, mlflow_api: MlflowApi) -> None:
+        told: list[Any] = []
+        RegistryWatcher(mlflow_api, cursor=tmp_path / "cursor.json", publish=told.extend).look()
+        RegistryWatcher(mlflow_api, cursor=tmp_path / "cursor.json", publish=told.extend).look()
+        subjects = [event["subject"] for event in told]
+        assert sorted(subjects) == [
+            "models/diabetes:1",
+            "models/diabetes:2",
+            "models/diabetes:3",
+            "models/it's:1",
+            "models/twin:1",
+        ]
+        assert told[0]["data"]["ModelName"] == "diabetes"
+        assert subjects.index("models/diabetes:1") < subjects.index("models/diabetes:2")
+
+    def test_a_version_that_the_topic_did_not_take_is_told_again(self, tmp_path: Path, mlflow_api: MlflowApi) -> None:
+        told: list[Any] = []
+
+        def refuse_third(events: Any) -> None:
+            if len(told) == 2:
+                raise TemporaryError("The topic is down.")
+            told.extend(events)
+
+        with pytest.raises(TemporaryError):
+            RegistryWatcher(mlflow_api, cursor=tmp_path / "cursor.json", publish=refuse_third).look()
+        RegistryWatcher(mlflow_api, cursor=tmp_path / "cursor.json", publish=told.extend).look()
+        ids = [event["id"] for event in told]
+        assert len(ids) == len(set(ids)) == 5
+
+    def test_a_version_registered_under_a_deleted_name_is_told(self, tmp_path: Path) -> None:
+        told: list[Any] = []
+        api = ListedApi([_entry("m", 3, created=300)])
+        watcher = RegistryWatcher(api, cursor=tmp_path / "cursor.json", publish=told.extend)
+        watcher.look()
+        api.entries = [_entry("m", 1, created=400)]
+        assert watcher.look() == 1
+        assert watcher.look() == 0
+
+    def test_a_version_registered_while_the_clock_was_set_back_is_told(self, tmp_path: Path) -> None:
+        told: list[Any] = []
+        api = ListedApi([_entry("m", 1, created=300)])
+        watcher = RegistryWatcher(api, cursor=tmp_path / "cursor.json", publish=told.extend)
+        watcher.look()
+        api.entries.append(_entry("m", 2, created=100))
+        assert watcher.look() == 1
+
+
+class ListedApi(MlflowApi):
+    """A registry with a list of versions that the test decides."""
+
+    def __init__(self, entries: list[dict[str, Any]]) -> None:
+        super().__init__(lambda: "http://127.0.0.1:9")
+        self.entries = entries
+
+    def pages(self, *args: Any, **named: Any) -> Iterator[list[dict[str, Any]]]:
+        yield self.entries
+
+
+def _entry(name: str, version: int, *, created: int) -> dict[str, Any]:
+    return {"name": name, "version": str(version), "creation_timestamp": created}
+
+
+class Flaky(BaseHTTPRequestHandler):
+    """Answers from a script: a status and the `Retry-After` for each request."""
+
+    script: list[tuple[int, str]]
+
+    def do_GET(self) -> None:
+        status, patience = self.script.pop(0)
+        self.send_response(status)
+        if patience:
+            self.send_header("Retry-After", patience)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+class TestRepeatedRequests:
+    @pytest.fixture
+    def address(self) -> Iterator[str]:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Flaky)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    def test_a_busy_server_is_asked_again_after_the_time_that_it_wants(self, address: str) -> None:
+        Flaky.script = [(429, "3"), (503, ""), (200, "")]
+        pauses: list[float] = []
+        api = MlflowApi(lambda: address, sleep=pauses.append)
+        assert api.get("x", {}, kind="thing", name="x") == {}
+        api.close()
+        assert pauses == [3.0, 0.4]
+
+    def test_a_wish_for_long_patience_is_passed_on(self, address: str) -> None:
+        Flaky.script = [(503, "60")]
+        api = MlflowApi(lambda: address, sleep=lambda _: None)
+        with pytest.raises(TemporaryError) as caught:
+            api.get("x", {}, kind="thing", name="x")
+        api.close()
+        assert caught.value.retry_after_seconds == 60
+
+    def test_a_refusal_is_not_repeated(self, address: str) -> None:
+        Flaky.script = [(400, "")]
+        api = MlflowApi(lambda: address, sleep=lambda _: None)
+        with pytest.raises(PermanentError, match="400"):
+            api.get("x", {}, kind="thing", name="x")
+        api.close()
+
+    def test_a_server_that_is_not_there_is_a_temporary_failure(self) -> None:
+        api = MlflowApi(lambda: "http://127.0.0.1:9", sleep=lambda _: None)
+        with pytest.raises(TemporaryError, match=r"127\.0\.0\.1:9"):
+            api.get("x", {}, kind="thing", name="x")
+        api.close()
