@@ -151,7 +151,10 @@ def yaml_files(root: Path) -> Iterator[Path]:
 
 
 def _nearness(folder: Path, other: Path) -> int:
-    return len(os.path.commonpath([folder.resolve(), other.resolve()]))
+    """Count the folders that one passes on the way from one to the other, negated."""
+    here, there = folder.resolve().parts, other.resolve().parts
+    shared = len(os.path.commonprefix([here, there]))
+    return 2 * shared - len(here) - len(there)
 
 
 def _version_key(asset: DeclaredAsset) -> tuple[tuple[int, str], ...]:

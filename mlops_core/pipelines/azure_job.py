@@ -7,6 +7,7 @@ spaces are taken from it. The import costs seconds, which is why plans are cache
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlops_core.pipelines.documents import Reader
+from mlops_core.pipelines.documents import Document, KeyPath, Reader
 from mlops_core.pipelines.errors import PipelineInvalidError, Problem
 from mlops_core.pipelines.plan import Scalar
 from mlops_core.pipelines.source_tree import ScopeSource, StepSource
+
+# Its messages repeat whole values.
+_MAX_WORDS = 500
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def load(path: Path, scope: ScopeSource, reader: Reader) -> LoadedJob:
         from marshmallow import ValidationError
 
         try:
-            job: Any = load_job(path)
+            job: Any = _load_job(load_job, path, scope)
             loaded = LoadedJob(
                 name=job.name,
                 display_name=job.display_name,
@@ -84,9 +88,8 @@ def load(path: Path, scope: ScopeSource, reader: Reader) -> LoadedJob:
             )
             _read_steps(job.jobs, scope, load_component, loaded.steps)
         except (MlException, ValidationError) as error:
-            label = reader.portable(path)
-            problem = Problem(label, f"azure-ai-ml refuses the pipeline: {_words(error)}")
-            raise PipelineInvalidError(label, (problem,)) from error
+            document = reader.read(path)
+            raise PipelineInvalidError(document.label, _problems(document, error)) from error
     return loaded
 
 
@@ -155,9 +158,33 @@ def _scalars(mapping: Mapping[str, object]) -> dict[str, Scalar]:
     return {name: value for name, value in mapping.items() if isinstance(value, (bool, int, float, str))}
 
 
-def _words(error: Exception) -> str:
-    text = " ".join(str(getattr(error, "message", None) or error).split())
-    return text[:1000]
+def _load_job(load_job: Any, path: Path, scope: ScopeSource) -> Any:
+    """
+    Load with the type of each step said.
+
+    A step without a type is a command. Unsaid, a slip in it is answered with the complaints of all types of steps.
+    """
+    untyped = [
+        step for step in scope.steps.values() if "type" not in step.data and step.document.path == path.resolve()
+    ]
+    override = [{f"jobs.{step.at[-1]}.type": step.kind} for step in untyped if "." not in str(step.at[-1])]
+    return load_job(path, params_override=override or None)
+
+
+def _problems(document: Document, error: Exception) -> tuple[Problem, ...]:
+    """Give what azure-ai-ml complains of; its text holds a JSON object with the place of each complaint."""
+    text = str(getattr(error, "message", None) or error)
+    try:
+        report, _ = json.JSONDecoder().raw_decode(text[text.index("{") :])
+        complaints = [(str(entry.get("path", "")), str(entry["message"])) for entry in report["errors"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        complaints = [("", text)]
+    problems = []
+    for place, message in complaints:
+        key: KeyPath = () if place in {"", "*"} else tuple(place.split("."))
+        short = " ".join(message.split())[:_MAX_WORDS]
+        problems.append(document.problem(key, f"azure-ai-ml refuses it: {short}"))
+    return tuple(problems)
 
 
 @contextmanager

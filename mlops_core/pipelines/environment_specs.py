@@ -23,7 +23,7 @@ from mlops_core.pipelines.references import AssetReference, LocalReference, Regi
 
 CURRENT = "current"
 ANY = "*"
-_PYTHON = re.compile(r"python\s*(?P<operator>[=<>!~]*)\s*(?P<rest>.*)")
+_PYTHON = re.compile(r"python\s*(?P<operator>[=<>!~]+)\s*(?P<rest>.+)|python\s+(?P<bare>\d.*)")
 _FIX = (
     "Name a conda or requirements file, or 'current' for the interpreter at hand, as its replacement: "
     "'local: {{environments: {{\"{key}\": FILE}}}}' in mlops.yaml, or '--environment \"{key}=FILE\"'."
@@ -98,7 +98,9 @@ class EnvironmentResolver:
 
     def _inline(self, data: dict[str, object], place: _Place) -> EnvironmentSpec | None:
         if "conda_file" in data:
-            shown = data["conda_file"] if isinstance(data["conda_file"], str) else "inline conda file"
+            conda = data["conda_file"]
+            inline = not isinstance(conda, str)
+            shown = "inline conda file" if inline else self.reader.portable(place.document.folder / str(conda))
             return self._described(data, place, str(data.get("name") or shown))
         return self._described(data, place, str(data.get("name") or data.get("image") or "inline environment"))
 
@@ -180,8 +182,10 @@ def _python_version(conda: Mapping[str, object]) -> str | None:
     dependencies = conda.get("dependencies")
     for dependency in dependencies if isinstance(dependencies, list) else ():
         match = _PYTHON.fullmatch(dependency.strip()) if isinstance(dependency, str) else None
-        if match is not None and match["rest"]:
-            exact = match["operator"] in {"", "=", "=="}
+        if match is not None and match["bare"]:
+            return match["bare"]
+        if match is not None:
+            exact = match["operator"] in {"=", "=="}
             # `python=3.10=build` names a build besides; `3.10.*` means what 3.10 means.
             return match["rest"].split("=")[0].removesuffix(".*") if exact else match["operator"] + match["rest"]
     return None

@@ -51,14 +51,15 @@ def pipeline_jobs(folder: Path) -> Iterator[Path]:
     reader = Reader(folder)
     for path in yaml_files(folder.resolve()):
         content = path.read_bytes()
-        if b"pipeline" not in content:
+        if b"pipeline" not in content.lower():
             continue
         try:
             data = reader.read(path).data
         except DocumentError:
             continue
-        schema = str(data.get("$schema", ""))
-        if "pipelineJob.schema" in schema or ("$schema" not in data and _looks_like_job(data)):
+        # Older files name the schema otherwise: `http://azureml/sdk-2-0/PipelineJob.json`.
+        schema = str(data.get("$schema", "")).rpartition("/")[2].lower()
+        if schema.startswith("pipelinejob.") or ("$schema" not in data and _looks_like_job(data)):
             yield path
 
 
