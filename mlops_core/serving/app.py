@@ -1,0 +1,272 @@
+"""
+The HTTP side: bare ASGI, since a framework's routing and middleware cost as much as a small model.
+
+An answer is Azure ML's bare list for `input_data` and bare lists, and MLflow's `{"predictions": ...}` for MLflow's
+forms; the prediction's id and the model's version ride in headers, so existing clients of either keep working, and in
+the body where `?details=true` asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from mlops_core.serving.answers import to_json
+from mlops_core.serving.batching import Batcher, ModelThread
+from mlops_core.serving.errors import (
+    BadBodyError,
+    BodyTooLargeError,
+    ContentTypeError,
+    ModelLoadError,
+    NotReadyError,
+    ScoringError,
+)
+from mlops_core.serving.metrics import ScoringMetrics
+from mlops_core.serving.openapi import example_request, openapi
+from mlops_core.serving.options import Options
+from mlops_core.serving.page import page
+from mlops_core.serving.scorers import Question, RawAnswer, Scorer
+
+_log = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_JSON = b"application/json"
+_JSON_TYPES = (b"application/json", b"text/json")
+_PATHS = {
+    "/": "GET",
+    "/score": "POST",
+    "/schema": "GET",
+    "/metrics": "GET",
+    "/health/live": "GET",
+    "/health/ready": "GET",
+}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A good answer that was sent; what whoever records predictions gets to see."""
+
+    prediction_id: str
+    question: Question
+    predictions: Any
+    seconds: float
+
+
+AfterAnswer = Callable[[Answered], None]
+
+
+class ScoringApp:
+    """One model behind HTTP. `after_answer` is called on the event loop once an answer was sent: it must not block."""
+
+    def __init__(
+        self,
+        options: Options,
+        load: Callable[[], Scorer],
+        *,
+        after_answer: Optional[AfterAnswer] = None,  # noqa: UP045 - read at run time by Python 3.9
+        on_load_failure: Optional[Callable[[], None]] = None,  # noqa: UP045 - as above
+    ) -> None:
+        self._options = options
+        self._load = load
+        self._after_answer = after_answer
+        self._on_load_failure = on_load_failure
+        self._metrics = ScoringMetrics(options.name, options.version)
+        self._scorer: Scorer | None = None
+        self._batcher: Batcher | None = None
+        self._not_ready = "The model is still loading. Try again in a moment."
+        self._version_header = (b"x-headrace-model-version", options.version.encode("latin-1", "replace"))
+        self._model_header = (b"x-headrace-model", options.name.encode("latin-1", "replace"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            path = scope["path"]
+            if path == "/score" and scope["method"] == "POST":
+                await self._score(scope, receive, send)
+            else:
+                await self._read_only(path, scope, send)
+
+    def stop_taking(self) -> None:
+        """Answer "not ready" from now on; requests in flight go on."""
+        self._not_ready = "The process is stopping. Send the request to another one."
+        self._metrics.ready.set(0)
+        self._scorer = None
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._start_loading()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def _start_loading(self) -> None:
+        loop, thread, start = asyncio.get_running_loop(), ModelThread(), time.perf_counter()
+
+        def job() -> None:
+            try:
+                scorer = self._load()
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - user code runs here; the reason is shown, then the process ends
+                loop.call_soon_threadsafe(self._failed, error)
+            else:
+                loop.call_soon_threadsafe(self._loaded, scorer, thread, time.perf_counter() - start)
+
+        thread.run(job)
+
+    def _loaded(self, scorer: Scorer, thread: ModelThread, seconds: float) -> None:
+        self._batcher = Batcher(scorer, thread, self._options, self._metrics)
+        self._scorer = scorer
+        self._metrics.ready.set(1)
+        _log.info("model %s version %s is ready after %.2f s", self._options.name, self._options.version, seconds)
+
+    def _failed(self, error: BaseException) -> None:
+        self._not_ready = (
+            str(error) if isinstance(error, ModelLoadError) else f"Loading raised {type(error).__name__}: {error}"
+        )
+        _log.error("the model was not loaded: %s", self._not_ready, exc_info=error.__cause__ or error)
+        if self._on_load_failure is not None:
+            self._on_load_failure()
+
+    async def _score(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._metrics.in_flight.inc()
+        try:
+            await self._answer(scope, receive, send)
+        except ScoringError as error:
+            headers: Headers = []
+            if error.retry_after_seconds is not None:
+                headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
+            if isinstance(error, BodyTooLargeError):
+                headers.append((b"connection", b"close"))
+            self._metrics.count_error(error.status, error.kind)
+            await _respond(
+                send, error.status, to_json(error.body()), [*headers, self._model_header, self._version_header]
+            )
+        finally:
+            self._metrics.in_flight.dec()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scorer, batcher = self._scorer, self._batcher
+        if scorer is None or batcher is None:
+            raise NotReadyError(self._not_ready)
+        body = await self._body(scope, receive, needs_json=scorer.needs_json)
+        start = time.perf_counter()
+        question = scorer.read(body)
+        answer = await batcher.ask(question)
+        prediction_id = uuid.uuid4().hex
+        headers = [(b"x-headrace-prediction-id", prediction_id.encode()), self._model_header, self._version_header]
+        if isinstance(answer, RawAnswer):
+            await _respond(send, answer.status, answer.body, headers, answer.content_type.encode("latin-1", "replace"))
+        else:
+            await _respond(send, 200, to_json(self._wrapped(answer, question, prediction_id, scope)), headers)
+        seconds = time.perf_counter() - start
+        self._metrics.count_answer(seconds)
+        if self._after_answer is not None:
+            self._after_answer(Answered(prediction_id, question, answer, seconds))
+
+    def _wrapped(self, answer: Any, question: Question, prediction_id: str, scope: Scope) -> Any:
+        if b"details=true" in scope["query_string"]:
+            model = {"name": self._options.name, "version": self._options.version}
+            return {"predictions": answer, "prediction_id": prediction_id, "model": model}
+        return {"predictions": answer} if question.wraps_answer else answer
+
+    async def _body(self, scope: Scope, receive: Receive, *, needs_json: bool) -> bytes:
+        limit = self._options.max_body_bytes
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value) > limit:
+                raise BodyTooLargeError(
+                    f"The body has {int(value)} bytes, and {limit} are allowed. Send fewer rows at a time."
+                )
+            if name == b"content-type" and needs_json and value.partition(b";")[0].strip().lower() not in _JSON_TYPES:
+                text = value.decode("latin-1")
+                raise ContentTypeError(
+                    f"The body is declared as '{text}'. Send JSON with Content-Type: application/json."
+                )
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body: bytes = message.get("body", b"")
+        else:
+            body = await _rest_of_body(message, receive, limit)
+        if len(body) > limit:
+            raise BodyTooLargeError(f"The body has more than {limit} bytes. Send fewer rows at a time.")
+        if not body and needs_json:
+            raise BadBodyError("The body is empty. Send JSON, as the example at /schema shows.")
+        return body
+
+    async def _read_only(self, path: str, scope: Scope, send: Send) -> None:
+        allowed = _PATHS.get(path)
+        if allowed is None:
+            known = ", ".join(_PATHS)
+            content = {"error": f"There is nothing at '{path}'. Known paths: {known}.", "kind": "not_found"}
+            await _respond(send, 404, to_json(content), [])
+        elif scope["method"] not in (allowed, "HEAD" if allowed == "GET" else allowed):
+            content = {"error": f"'{path}' takes {allowed}, not {scope['method']}.", "kind": "method"}
+            await _respond(send, 405, to_json(content), [(b"allow", allowed.encode())])
+        else:
+            status, body, content_type = self._read(path, scope)
+            await _respond(send, status, body, [self._model_header, self._version_header], content_type)
+
+    def _read(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
+        name, version = self._options.name, self._options.version
+        signature = self._scorer.signature if self._scorer is not None else None
+        state = self._state()
+        if path == "/health/live":
+            return 200, to_json({"status": "live"}), _JSON
+        if path == "/health/ready":
+            content = {"status": "ready" if self._scorer is not None else "not ready", "reason": state}
+            return (
+                200 if self._scorer is not None else 503,
+                to_json({**content, "model": name, "version": version}),
+                _JSON,
+            )
+        if path == "/metrics":
+            return 200, self._metrics.exposition(), b"text/plain; version=0.0.4; charset=utf-8"
+        if path == "/schema":
+            if self._scorer is None:
+                return 503, to_json({"error": state, "kind": "not_ready"}), _JSON
+            return 200, to_json(openapi(name, version, signature)), _JSON
+        host = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "localhost")
+        return 200, page(name, version, state, example_request(signature), host), b"text/html; charset=utf-8"
+
+    def _state(self) -> str:
+        if self._scorer is None:
+            return self._not_ready
+        return (
+            "Ready."
+            if self._scorer.signature is not None
+            else "Ready. The model has no signature, so requests are not checked."
+        )
+
+
+async def _rest_of_body(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise BadBodyError("The client went away before the body's end.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLargeError(f"The body has more than {limit} bytes. Send fewer rows at a time.")
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+        message = await receive()
+
+
+async def _respond(send: Send, status: int, body: bytes, headers: Headers, content_type: bytes = _JSON) -> None:
+    full = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": full})
+    await send({"type": "http.response.body", "body": body})
