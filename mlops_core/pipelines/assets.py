@@ -153,7 +153,8 @@ def yaml_files(root: Path) -> Iterator[Path]:
 def _nearness(folder: Path, other: Path) -> int:
     """Count the folders that one passes on the way from one to the other, negated."""
     here, there = folder.resolve().parts, other.resolve().parts
-    shared = len(os.path.commonprefix([here, there]))
+    shared = next((index for index, (one, two) in enumerate(zip(here, there, strict=False)) if one != two), None)
+    shared = min(len(here), len(there)) if shared is None else shared
     return 2 * shared - len(here) - len(there)
 
 

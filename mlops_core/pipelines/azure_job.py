@@ -179,8 +179,10 @@ def _problems(document: Document, error: Exception) -> tuple[Problem, ...]:
         complaints = [(str(entry.get("path", "")), str(entry["message"])) for entry in report["errors"]]
     except (ValueError, KeyError, TypeError, AttributeError):
         complaints = [("", text)]
+    # An inline step is also tried as one that names a component; that it names none is no news beside the real slip.
+    telling = [(place, message) for place, message in complaints if not place.endswith(".component")]
     problems = []
-    for place, message in complaints:
+    for place, message in telling or complaints:
         key: KeyPath = () if place in {"", "*"} else tuple(place.split("."))
         short = " ".join(message.split())[:_MAX_WORDS]
         problems.append(document.problem(key, f"azure-ai-ml refuses it: {short}"))
