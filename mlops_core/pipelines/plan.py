@@ -134,8 +134,8 @@ class EnvironmentSpec(Value):
     current: bool = False
     python_version: str | None = None
     """
-    From the conda file or the image's tag: a version such as `3.10` (each patch of it will do), or a range as pip has it,
-    such as `>=3.11,<3.14`; None: any.
+    From the conda file or the image's tag: a version such as `3.10`, of which each patch will do, or a range such as
+    `>=3.11,<3.14`; None: any.
     """
     conda: dict[str, object] | None = None
     """The conda file as it is, parsed."""
