@@ -17,9 +17,9 @@ from mlops_core.adapters.local.durable_files import read_record, write_record
 from mlops_core.adapters.local.mlflow_api import MlflowApi
 from mlops_core.domain.errors import NotFoundError, PermanentError, RefusedError, TemporaryError
 from mlops_core.domain.ids import ModelName, ModelVersion
+from mlops_core.serving.digest import UndigestibleError, tree_digest
 
 _SCHEME = "mlflow-artifacts"
-_BLOCK_BYTES = 1 << 20
 _DEEPEST_FOLDER = 32
 _MOST_FILES = 20_000
 
@@ -53,6 +53,10 @@ class ModelFiles:
         self._verify(place, name)
         return place / "files"
 
+    def digest(self, files: Path) -> str:
+        """Return the digest of a folder that `artifact_path` gave, as it was when it was downloaded."""
+        return str((read_record(files.parent / "digest.json") or {}).get("digest", ""))
+
     def _download(self, source: str, place: Path, name: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         beside = self._folder / f".{place.name}.{uuid.uuid4().hex}"
@@ -60,7 +64,7 @@ class ModelFiles:
             (beside / "files").mkdir(parents=True)
             if not self._fetch_folder(source, beside / "files"):
                 raise NotFoundError("file of model version", name, advice="Register a model that has been logged.")
-            write_record(beside / "digest.json", {"version": name, "sha256": tree_digest(beside / "files")})
+            write_record(beside / "digest.json", {"version": name, "digest": tree_digest(beside / "files")})
             try:
                 beside.rename(place)
             except OSError:
@@ -95,31 +99,16 @@ class ModelFiles:
             raise TemporaryError(f"Artifact '{source}' has {announced_bytes} bytes, but {received} came. Try again.")
 
     def _verify(self, place: Path, name: str) -> None:
-        expected = (read_record(place / "digest.json") or {}).get("sha256")
-        if expected != tree_digest(place / "files"):
+        expected = (read_record(place / "digest.json") or {}).get("digest")
+        try:
+            found = tree_digest(place / "files")
+        except UndigestibleError as error:
+            raise RefusedError(f"The files of model version '{name}' were changed: {error}") from error
+        if expected != found:
             raise RefusedError(
                 f"The files of model version '{name}' in '{place}' are not those that were downloaded. "
                 "Delete that folder, so that they are downloaded again, and find out who changed them."
             )
-
-
-def tree_digest(folder: Path) -> str:
-    """Digest the names and contents of all files under a folder; a link counts as a change and is not followed."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir() and not path.is_symlink():
-            continue
-        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-        digest.update(b"link" if path.is_symlink() else _file_digest(path))
-    return digest.hexdigest()
-
-
-def _file_digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.digest()
 
 
 def _path_of(uri: str, name: str) -> str:
