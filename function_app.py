@@ -87,13 +87,13 @@ def take_effect(message: func.QueueMessage) -> None:
             raise
 
 
-@app.timer_trigger("0 * * * * *", "timer", run_on_startup=True)
+@app.timer_trigger(arg_name="timer", schedule="0 * * * * *", run_on_startup=True)
 def reconcile(timer: func.TimerRequest) -> None:
     """Each minute: look after the active runs."""
     reconciling.reconcile_runs(application())
 
 
-@app.timer_trigger("30 */5 * * * *", "timer")
+@app.timer_trigger(arg_name="timer", schedule="30 */5 * * * *")
 def reconcile_heads(timer: func.TimerRequest) -> None:
     """Every five minutes: look for pushes whose webhook was lost."""
     reconciling.reconcile_heads(application())

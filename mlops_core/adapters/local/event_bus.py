@@ -1,0 +1,179 @@
+"""
+Topics in SQLite: what is published is durable before it is answered, and is delivered to every subscription.
+
+One file (`synchronous=FULL`) with a row per event and subscription. The host's `TopicLoop` delivers; an event whose
+attempts are used up stays in the same table, marked as dead with the reason, until a person replays it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mlops_core.adapters.local.host.loops import Delivery
+from mlops_core.domain.errors import TemporaryError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, subscription TEXT NOT NULL, function TEXT NOT NULL,
+    event_id TEXT NOT NULL, body TEXT NOT NULL, due_at REAL NOT NULL, attempts INTEGER NOT NULL, outcome TEXT NOT NULL,
+    dead INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due_at) WHERE dead = 0;
+CREATE INDEX IF NOT EXISTS deliveries_once ON deliveries (topic, subscription, event_id);
+"""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """
+    Who gets which events of a topic.
+
+    Attributes:
+        event_types: Full type names; empty for all.
+    """
+
+    name: str
+    topic: str
+    function: str
+    event_types: tuple[str, ...] = ()
+
+    def wants(self, event: Mapping[str, Any]) -> bool:
+        """Tell whether an event, in either schema, is for this subscription."""
+        kind = event.get("eventType") or event.get("type")
+        return not self.event_types or kind in self.event_types
+
+
+class SqliteEventBus:
+    """
+    The `EventBus` of the local backend, and the host's source of deliveries.
+
+    Args:
+        topic: The controller's own topic, which `publish` writes to.
+        topics: Names of all topics, the own one included.
+        wake: Called after events were accepted, so that a waiting host looks at once.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        subscriptions: Sequence[Subscription],
+        *,
+        topic: str = "headrace",
+        topics: Sequence[str] = ("headrace",),
+        wake: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.wake = wake
+        self._subscriptions = subscriptions
+        self._topic = topic
+        self._topics = frozenset(topics)
+        self._now = now
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.executescript(_SCHEMA)
+
+    def publish(
+        self, *, event_id: str, event_type: str, subject: str, data: Mapping[str, object], at: datetime
+    ) -> None:
+        """Publish one event to the controller's own topic."""
+        event = {
+            "id": event_id,
+            "eventType": event_type,
+            "subject": subject,
+            "eventTime": at.isoformat(),
+            "data": data,
+            "dataVersion": "1",
+            "metadataVersion": "1",
+            "topic": f"/topics/{self._topic}",
+        }
+        self.accept(self._topic, [event])
+
+    def accept(self, topic: str, events: Sequence[Mapping[str, Any]]) -> None:
+        """Store events for every subscription that wants them. Raises KeyError for a topic that is not there."""
+        if topic not in self._topics:
+            raise KeyError(topic)
+        now = self._now()
+        rows = [
+            (topic, subscription.name, subscription.function, str(event.get("id", "")), json.dumps(event), now)
+            for event in events
+            for subscription in self._subscriptions
+            if subscription.topic == topic and subscription.wants(event)
+        ]
+        if not rows:
+            return
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(
+                    "INSERT INTO deliveries (topic, subscription, function, event_id, body, due_at, attempts, outcome,"
+                    " dead) VALUES (?, ?, ?, ?, ?, ?, 0, '', 0)",
+                    rows,
+                )
+                self._connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise TemporaryError(f"The event could not be stored: {error}. Send it again.") from error
+        self.wake()
+
+    def due(self, *, limit: int) -> Sequence[Delivery]:
+        """Read deliveries whose time has come, oldest first."""
+        rows = self._run(
+            "SELECT id, body, event_id, function, subscription, attempts FROM deliveries"
+            " WHERE dead = 0 AND due_at <= ? ORDER BY due_at LIMIT ?",
+            (self._now(), limit),
+        )
+        return [Delivery(*row) for row in rows]
+
+    def done(self, delivery: Delivery) -> None:
+        """Forget a delivery that was taken."""
+        self._run("DELETE FROM deliveries WHERE id = ?", (delivery.delivery_id,))
+
+    def again(self, delivery: Delivery, *, delay_seconds: float, outcome: str) -> None:
+        """Make a delivery due again later."""
+        self._run(
+            "UPDATE deliveries SET due_at = ?, attempts = attempts + 1, outcome = ? WHERE id = ?",
+            (self._now() + delay_seconds, outcome, delivery.delivery_id),
+        )
+
+    def give_up(self, delivery: Delivery, *, outcome: str) -> None:
+        """Mark a delivery as dead; it is kept until a person replays it."""
+        self._run(
+            "UPDATE deliveries SET dead = 1, attempts = attempts + 1, outcome = ? WHERE id = ?",
+            (outcome, delivery.delivery_id),
+        )
+
+    def dead(self) -> list[tuple[Delivery, str]]:
+        """List deliveries that were given up, with their last outcome."""
+        rows = self._run(
+            "SELECT id, body, event_id, function, subscription, attempts, outcome FROM deliveries WHERE dead = 1", ()
+        )
+        return [(Delivery(*row[:6]), row[6]) for row in rows]
+
+    def revive(self, delivery_id: int) -> None:
+        """Deliver a dead event again, from the first attempt on."""
+        self._run("UPDATE deliveries SET dead = 0, attempts = 0, due_at = ? WHERE id = ?", (self._now(), delivery_id))
+        self.wake()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _run(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
+        try:
+            with self._lock:
+                return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            raise TemporaryError(f"The topics could not be used: {error}. It is tried again.") from error
