@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from builders import PROJECT
 
@@ -272,6 +274,46 @@ def test_an_interpreter_that_is_gone_is_made_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "deployments", lose_the_first)
     bench.created()
     bench.end()
+
+
+WATCH_A_WHILE = """
+import json, sys, threading
+from pathlib import Path
+sys.path[:0] = json.loads(sys.argv[2])
+from test_deployer import DeploymentFolders, DeploymentWatcher, IMPATIENT, stand_in
+DeploymentWatcher(DeploymentFolders(Path(sys.argv[1])), prepare=stand_in(), patience=IMPATIENT).watch(threading.Event())
+"""
+
+
+def test_watchers_killed_at_any_point_leave_one_process_per_deployment(tmp_path: Path) -> None:
+    root = tmp_path / "deployments"
+    folders = DeploymentFolders(root)
+    here = Path(__file__).parent
+    paths = json.dumps([str(here), str(here.parent), str(here.parents[1])])
+    for number in range(6):
+        folders.create(request_for(number))
+        watcher = subprocess.Popen([sys.executable, "-c", WATCH_A_WHILE, str(root), paths])
+        state = folders.folder(request_for(number).name) / "state.json"
+        # The later the round, the further along the deployment is when its watcher is killed.
+        words = ['"preparing"', '"starting"', "port-", '"pid": 1', '"pid"', '"ready"'][number]
+        until(lambda state=state, words=words: words in state.read_text() or '"ready"' in state.read_text(), bool)
+        watcher.kill()
+        watcher.wait()
+    bench = Bench(root, stand_in())
+    facts = [bench.facts(name)["pid"] for name in folders.names()]
+    running = [
+        process.pid for process in psutil.process_iter() if any(str(root) in part for part in _arguments(process))
+    ]
+    assert sorted(facts) == sorted(running)
+    bench.end()
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    try:
+        found: list[str] = process.cmdline()
+    except psutil.Error:
+        return []
+    return found
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ compared with the digest of what was downloaded each time before they are handed
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import shutil
-import uuid
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -49,7 +51,10 @@ class ModelFiles:
         # A model that is deleted and registered anew gets the same version numbers, but other files.
         place = self._folder / hashlib.sha256(f"{name}\n{uri}".encode()).hexdigest()[:24]
         if not place.exists():
-            self._download(_path_of(uri, name), place, name)
+            source = _path_of(uri, name)
+            with self._alone():
+                if not place.exists():
+                    self._download(source, place, name)
         self._verify(place, name)
         return place / "files"
 
@@ -58,20 +63,25 @@ class ModelFiles:
         return str((read_record(files.parent / "digest.json") or {}).get("digest", ""))
 
     def _download(self, source: str, place: Path, name: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        beside = self._folder / f".{place.name}.{uuid.uuid4().hex}"
+        """Download beside, then rename; the caller holds the lock, so that what is left beside is of a crash."""
+        beside = self._folder / f".{place.name}"
+        shutil.rmtree(beside, ignore_errors=True)
         try:
             (beside / "files").mkdir(parents=True)
             if not self._fetch_folder(source, beside / "files"):
                 raise NotFoundError("file of model version", name, advice="Register a model that has been logged.")
             write_record(beside / "digest.json", {"version": name, "digest": tree_digest(beside / "files")})
-            try:
-                beside.rename(place)
-            except OSError:
-                if not place.exists():  # else another process was first, with the same files
-                    raise
+            beside.rename(place)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one thread or process at a time download."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _fetch_folder(self, source: str, target: Path) -> int:
         """Download a folder with those inside; return how many files there were."""
