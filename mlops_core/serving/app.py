@@ -23,6 +23,7 @@ from mlops_core.serving.errors import (
     BodyTooLargeError,
     ContentTypeError,
     ModelLoadError,
+    ModelRaisedError,
     NotReadyError,
     ScoringError,
 )
@@ -41,6 +42,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _JSON = b"application/json"
 _JSON_TYPES = (b"application/json", b"text/json")
+_OK = 200
 _PATHS = {
     "/": "GET",
     "/score": "POST",
@@ -81,6 +83,7 @@ class ScoringApp:
         self._on_load_failure = on_load_failure
         self._metrics = ScoringMetrics(options.name, options.version)
         self._scorer: Scorer | None = None
+        self._stopping = False
         self._batcher: Batcher | None = None
         self._not_ready = "The model is still loading. Try again in a moment."
         self._version_header = (b"x-headrace-model-version", options.version.encode("latin-1", "replace"))
@@ -98,10 +101,9 @@ class ScoringApp:
                 await self._read_only(path, scope, send)
 
     def stop_taking(self) -> None:
-        """Answer "not ready" from now on; requests in flight go on."""
-        self._not_ready = "The process is stopping. Send the request to another one."
+        """Say "not ready" from now on; requests that are here, or still come in on open connections, are answered."""
+        self._stopping = True
         self._metrics.ready.set(0)
-        self._scorer = None
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -145,17 +147,22 @@ class ScoringApp:
         try:
             await self._answer(scope, receive, send)
         except ScoringError as error:
-            headers: Headers = []
-            if error.retry_after_seconds is not None:
-                headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
-            if isinstance(error, BodyTooLargeError):
-                headers.append((b"connection", b"close"))
-            self._metrics.count_error(error.status, error.kind)
-            await _respond(
-                send, error.status, to_json(error.body()), [*headers, self._model_header, self._version_header]
-            )
+            await self._refuse(error, send)
+        except Exception as error:  # noqa: BLE001 - a client gets a sentence whatever its data or the answer did
+            error_id = uuid.uuid4().hex[:12]
+            _log.error("a request raised, error id %s", error_id, exc_info=error)
+            await self._refuse(ModelRaisedError(error_id), send)
         finally:
             self._metrics.in_flight.dec()
+
+    async def _refuse(self, error: ScoringError, send: Send) -> None:
+        headers = [self._model_header, self._version_header]
+        if error.retry_after_seconds is not None:
+            headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
+        if isinstance(error, BodyTooLargeError):
+            headers.append((b"connection", b"close"))
+        self._metrics.count_error(error.status, error.kind)
+        await _respond(send, error.status, to_json(error.body()), headers)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         scorer, batcher = self._scorer, self._batcher
@@ -172,7 +179,10 @@ class ScoringApp:
         else:
             await _respond(send, 200, to_json(self._wrapped(answer, question, prediction_id, scope)), headers)
         seconds = time.perf_counter() - start
-        self._metrics.count_answer(seconds)
+        if isinstance(answer, RawAnswer) and answer.status != _OK:
+            self._metrics.count_error(answer.status, "script")
+        else:
+            self._metrics.count_answer(seconds)
         if self._after_answer is not None:
             self._after_answer(Answered(prediction_id, question, answer, seconds))
 
@@ -225,12 +235,9 @@ class ScoringApp:
         if path == "/health/live":
             return 200, to_json({"status": "live"}), _JSON
         if path == "/health/ready":
-            content = {"status": "ready" if self._scorer is not None else "not ready", "reason": state}
-            return (
-                200 if self._scorer is not None else 503,
-                to_json({**content, "model": name, "version": version}),
-                _JSON,
-            )
+            ready = self._scorer is not None and not self._stopping
+            content = {"status": "ready" if ready else "not ready", "reason": state, "model": name, "version": version}
+            return 200 if ready else 503, to_json(content), _JSON
         if path == "/metrics":
             return 200, self._metrics.exposition(), b"text/plain; version=0.0.4; charset=utf-8"
         if path == "/schema":
@@ -241,6 +248,8 @@ class ScoringApp:
         return 200, page(name, version, state, example_request(signature), host), b"text/html; charset=utf-8"
 
     def _state(self) -> str:
+        if self._stopping:
+            return "The process is stopping. Send requests to another one."
         if self._scorer is None:
             return self._not_ready
         return (

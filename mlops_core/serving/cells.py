@@ -36,9 +36,9 @@ def cell_rule(column_type: str, *, required: bool) -> Cell:
     rule = _RULES.get(column_type)
     if rule is None:
         return _refuse_non_finite
-    if required or column_type in {"double", "float", "string", "datetime", "binary"}:
+    if required or column_type != "boolean":
         return rule
-    return lambda value: None if value is None else rule(value)
+    return lambda value: None if value is None else rule(value)  # MLflow keeps optional booleans as objects
 
 
 def plain_types(column_type: str) -> frozenset[type]:

@@ -77,16 +77,16 @@ class BatchMismatchError(RuntimeError):
 
 
 class MlflowScorer:
-    """An MLflow model: its signature checks requests, `mlflow.pyfunc` predicts, or what gives the very same result faster."""
+    """An MLflow model: its signature checks requests; `mlflow.pyfunc` predicts, or what answers the same faster."""
 
     needs_json = True
-    may_run_inline = True
 
     def __init__(
         self, model: Any, signature: Signature | None, direct: DirectModel | None, *, refuse_extra: bool
     ) -> None:
         self.signature = signature
         self.batches = False
+        self.may_run_inline = False
         self._model = model
         self._direct = direct
         has_columns = signature is not None and bool(signature.columns)
@@ -188,6 +188,8 @@ def load_mlflow(folder: Path, *, batching: str, refuse_extra: bool) -> MlflowSco
     direct = find_direct_model(model, flavour, signature)
     scorer = MlflowScorer(model, signature, direct, refuse_extra=refuse_extra)
     row_wise = flavour.get("loader_module") in _ROW_WISE_LOADERS
+    # Custom code may hold what belongs to the thread that made it, so it stays on the thread that loaded it.
+    scorer.may_run_inline = row_wise
     scorer.batches = (
         signature is not None and bool(signature.columns) and (batching == "on" or (batching == "auto" and row_wise))
     )
