@@ -22,6 +22,7 @@ from mlops_core.pipelines.plan import (
     Step,
     StepInput,
 )
+from mlops_core.pipelines.ports import input_values
 from mlops_core.pipelines.references import bound_value
 from mlops_core.pipelines.source_tree import StepSource
 from mlops_core.pipelines.sweeps import SweepInvalidError, read_sweep
@@ -106,7 +107,7 @@ def _step(traced: Traced, loaded: LoadedJob, name: str) -> Step:
 
 def _with_loaded_values(inputs: Mapping[str, StepInput], source: StepSource, facts: LoadedStep) -> dict[str, StepInput]:
     """Take plain values as azure-ai-ml reads them: `default: 1024` of a number is 1024.0, `1e-3` is 0.001."""
-    given, result = source.section("inputs"), dict(inputs)
+    given, result = input_values(source.section("inputs")), dict(inputs)
     for name, traced in inputs.items():
         if not isinstance(traced.source, LiteralSource):
             continue

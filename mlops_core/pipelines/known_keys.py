@@ -34,7 +34,7 @@ COMMAND_COMPONENT = _RESOURCE | {
     "type", "version", "inputs", "outputs", "command", "code", "environment", "environment_variables", "distribution",
     "resources", "is_deterministic", "additional_includes", "queue_settings", "auto_delete_setting",
 }  # fmt: skip
-INPUT_VALUE = {"type", "path", "mode", "datastore", "path_on_compute", "description", "optional", "default"}
+INPUT_VALUE = {"type", "path", "value", "mode", "datastore", "path_on_compute", "description", "optional", "default"}
 INPUT_PORT = {"type", "description", "optional", "default", "mode", "min", "max", "enum"}
 OUTPUT = {"type", "path", "mode", "name", "version", "description", "path_on_compute", "early_available"}
 ENVIRONMENT = {

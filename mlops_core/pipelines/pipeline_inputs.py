@@ -11,7 +11,7 @@ from mlops_core.pipelines.data_sources import DataResolver
 from mlops_core.pipelines.documents import Document, KeyPath
 from mlops_core.pipelines.findings import Findings, did_you_mean
 from mlops_core.pipelines.plan import AssetType, LiteralSource, LiteralType, PipelineInput, Scalar
-from mlops_core.pipelines.ports import ASSET_TYPES, InputPort, input_ports, type_of_literal
+from mlops_core.pipelines.ports import ASSET_TYPES, InputPort, input_ports, input_values, type_of_literal
 from mlops_core.pipelines.source_tree import ComponentSource
 
 
@@ -48,7 +48,7 @@ class PipelineInputs:
             overrides: Values that count more than those of the file.
         """
         given = job.data.get("inputs")
-        entries = {str(name): entry for name, entry in given.items()} if isinstance(given, dict) else {}
+        entries = input_values({str(name): entry for name, entry in given.items()} if isinstance(given, dict) else {})
         own = ComponentSource("pipeline", job, (), job.data, inline=True)
         ports = input_ports(wrapped) if wrapped is not None else input_ports(own)
         for name in [name for name in entries if name not in ports]:

@@ -4,6 +4,7 @@ What a component or an inline step declares to take and to give: its ports, read
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlops_core.pipelines.plan import AssetType, LiteralType, Scalar
@@ -23,6 +24,8 @@ ASSET_TYPES: dict[str, AssetType] = {
     "mlflow_model": "mlflow_model",
     "custom_model": "custom_model",
     "triton_model": "triton_model",
+    # The name from before v2, which azure-ai-ml still takes: a file or a folder.
+    "path": "uri_folder",
 }
 _TRUTH = {"true", "false"}
 
@@ -76,8 +79,17 @@ def input_ports(component: ComponentSource) -> dict[str, InputPort]:
     """Give the inputs of a component's file, or of an inline step, whose own values declare them."""
     entries = component.section("inputs")
     if component.inline:
+        entries = input_values(entries)
         return {name: _inline_port(entry) for name, entry in entries.items()}
     return {name: _declared_port(entry) for name, entry in entries.items()}
+
+
+def input_values(entries: Mapping[str, object]) -> dict[str, object]:
+    """Give the values under `inputs`, where `{value: 3}` is another way to write 3."""
+    return {
+        name: entry["value"] if isinstance(entry, dict) and "value" in entry and "path" not in entry else entry
+        for name, entry in entries.items()
+    }
 
 
 def type_of_literal(value: Scalar) -> LiteralType:

@@ -26,7 +26,7 @@ from mlops_core.pipelines.plan import (
     StepInput,
     StepOutputSource,
 )
-from mlops_core.pipelines.ports import ASSET_TYPES, InputPort, input_ports, type_of_literal
+from mlops_core.pipelines.ports import ASSET_TYPES, InputPort, input_ports, input_values, type_of_literal
 from mlops_core.pipelines.references import Binding, bound_value, parse_binding
 from mlops_core.pipelines.source_tree import ComponentSource, ScopeSource, StepSource
 
@@ -94,7 +94,7 @@ class Wiring:
 
     def _connect_step(self, step: StepSource, scope: ScopeSource, around: dict[str, StepInput]) -> dict[str, StepInput]:
         assert step.component is not None  # noqa: S101 - the caller has just seen it; tells the type checker so
-        ports, given = input_ports(step.component), step.section("inputs")
+        ports, given = input_ports(step.component), input_values(step.section("inputs"))
         swept = step.section("search_space").keys()
         inputs: dict[str, StepInput] = {}
         for name in [name for name in given if name not in ports]:

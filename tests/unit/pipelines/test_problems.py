@@ -40,7 +40,7 @@ SLIPS = {
     "number above its limit": ("pipeline.yml", "rate: 0.5", "rate: 1.5", "jobs.train.inputs.rate", "above its largest value 1"),
     "fraction for an integer": ("pipeline.yml", "      rate:", "      rounds: 2.5\n      rate:", "jobs.train.inputs.rounds", "no integer"),
     "none of the choices": ("pipeline.yml", "      rate:", "      kind: linear\n      rate:", "jobs.train.inputs.kind", "ridge, lasso"),
-    "unknown type of input": ("train.yml", "type: uri_folder}", "type: path}", "jobs.train.inputs.clean", "'path' is no type of an input"),
+    "unknown type of input": ("train.yml", "type: uri_folder}", "type: uri_dir}", "jobs.train.inputs.clean", "'uri_dir' is no type of an input"),
     "placeholder without input": ("pipeline.yml", "${{inputs.data}}", "${{inputs.dat}}", "jobs.prepare.command", "Did you mean 'data'?"),
     "placeholder of the wrong form": ("pipeline.yml", "${{inputs.data}}", "${{parent.inputs.data}}", "jobs.prepare.command", "is no placeholder"),
     "optional input outside brackets": ("train.yml", "$[[--start ${{inputs.start}}]]", "--start ${{inputs.start}}", "command", "Put it into '$[[...]]'"),
@@ -62,6 +62,17 @@ def test_a_slip_is_told_with_its_key_and_a_way_out(project: Any, slip: Any) -> N
 
 
 def test_the_pipeline_that_the_slips_are_made_in_is_right(project: Any) -> None:
+    check_pipeline(project.request())
+
+
+def test_a_plain_value_may_be_written_as_a_mapping_with_value(project: Any) -> None:
+    project.change("pipeline.yml", "rate: 0.5", "rate: {value: 0.5}")
+    project.change("pipeline.yml", "      rate: ${{parent.inputs.rate}}", "      rate: {value: 0.1}")
+    check_pipeline(project.request())
+
+
+def test_the_type_from_before_v2_counts_as_a_folder(project: Any) -> None:
+    project.change("train.yml", "clean: {type: uri_folder}", "clean: {type: path}")
     check_pipeline(project.request())
 
 
