@@ -5,7 +5,7 @@ The model is `Pipeline(StandardScaler, Ridge)` on scikit-learn's diabetes data; 
 under uvicorn with uvloop and httptools, on loopback, one at a time; the load comes from a process of its own, over
 raw sockets. Rounds alternate, so that a busy moment of the machine hits both; the ratio is that of the medians.
 
-    python benchmarks/scoring.py [--seconds 3] [--rounds 5] [--json]
+    python benchmarks/scoring.py [--seconds 3] [--rounds 5] [--async-handler] [--json]
 """
 
 from __future__ import annotations
@@ -150,13 +150,13 @@ def measure(port: int, name: str, connections: int, seconds: float) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def compare(seconds: float, rounds: int) -> dict[int, dict[str, float]]:
+def compare(seconds: float, rounds: int, *, async_handler: bool) -> dict[int, dict[str, float]]:
     rates: dict[tuple[str, int], list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         model, ports = Path(folder, "model"), {"headrace": free_port(), "fastapi": free_port()}
         save_model(model)
         bare = Path(folder, "bare.py")
-        bare.write_text(BARE_HANDLER)
+        bare.write_text(BARE_HANDLER.replace("def score(", "async def score(") if async_handler else BARE_HANDLER)
         ours = [sys.executable, "-m", "mlops_core.serving", "--model", str(model), "--port", str(ports["headrace"])]
         processes = [
             start(ours, ports["headrace"]),
@@ -187,13 +187,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--async-handler", action="store_true", help="the bare handler as a coroutine, without a thread"
+    )
     parser.add_argument("--load", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.load:
         port, name, connections, seconds = arguments.load.split(",")
         print(asyncio.run(load(int(port), bodies()[name], int(connections), float(seconds))))
         return
-    results = compare(arguments.seconds, arguments.rounds)
+    results = compare(arguments.seconds, arguments.rounds, async_handler=arguments.async_handler)
     if arguments.json:
         print(json.dumps(results))
         return

@@ -30,6 +30,8 @@ class Options:
 
     model: str = ""
     "The model's folder (with an MLmodel file), or the file or folder that score.py reads."
+    model_root: str = ""
+    "What AZUREML_MODEL_DIR names for a score.py; empty: the model's folder, or the folder that a model file is in."
     code: str = ""
     "A score.py with init() and run(); empty for MLflow models."
     name: str = "model"

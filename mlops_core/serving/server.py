@@ -48,7 +48,8 @@ def load_scorer(options: Options) -> Scorer:
     if options.digest:
         _compare_digest(model, options.digest)
     if options.code:
-        return load_script(Path(options.code), model)
+        root = Path(options.model_root).resolve() if options.model_root else model
+        return load_script(Path(options.code), root)
     if model is None:
         message = "No model was named. Give --model PATH."
         raise ModelLoadError(message)

@@ -257,6 +257,13 @@ def accepts(port: int) -> bool:
     return True
 
 
+def test_a_script_finds_the_model_below_the_root_that_it_was_given(script: Path, started: list[Process]) -> None:
+    text = SCRIPT.replace('"factor.txt"', '"model", "factor.txt"')
+    (script / "score.py").write_text(text)
+    process = start(started, script, "--model-root", str(script.parent)).wait_ready()
+    assert process.score({"data": [1]})[2] == [2.0]
+
+
 @pytest.mark.slow
 def test_an_mlflow_model_is_served_with_its_signature(tmp_path: Path, started: list[Process]) -> None:
     save = (
