@@ -1,0 +1,183 @@
+"""
+Make virtual environments from declared conda and pip requirements, cached by the hash of their content.
+
+One folder per content; a half-made one is never used, and two processes that want the same one wait for each other.
+uv makes them where it is installed, venv and pip otherwise; both leave pip inside, since a step's `pip install` would reach
+another environment without it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mlops_core.domain.errors import PermanentError
+from mlops_core.pipelines.conda import Requirements, read_conda
+from mlops_core.pipelines.interpreters import Interpreter, find_interpreter
+from mlops_core.pipelines.plan import EnvironmentSpec
+
+# Raise it when the same requirements give another environment.
+_MAKER_VERSION = 1
+_READY = ".headrace-ready"
+_SHOWN_LINES = 12
+_INSTALL_SECONDS = 3_600
+# What an installer needs of the environment beyond the usual: where packages come from, and by which way.
+_INSTALLER_PREFIXES = ("PIP_", "UV_")
+_INSTALLER_NAMES = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "http_proxy",
+    "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "CC", "CXX", "PYENV_ROOT",
+)  # fmt: skip
+
+
+class EnvironmentFailedError(PermanentError):
+    """An environment cannot be made; the text has the installer's own last words."""
+
+    def __init__(self, name: str, said: str) -> None:
+        super().__init__(
+            f"Environment '{name}' cannot be made:\n{said}\nCorrect the requirement, leave it out locally "
+            "('local: {without: [...]}' in mlops.yaml), or name another environment ('local: {environments: {...}}')."
+        )
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Environment:
+    """
+    A Python to run with.
+
+    Attributes:
+        digest: Hash of what it was made from; of the interpreter's path for the one at hand.
+        notes: What differs from what was declared, in sentences.
+    """
+
+    python: str
+    digest: str
+    cached: bool
+    packages: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bin_folder(self) -> str:
+        """Where its programs are: the front of `PATH`."""
+        return str(Path(self.python).parent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentMaker:
+    """
+    Makes environments in a folder.
+
+    Attributes:
+        inherited: The environment variables of this process, of which installers get what they need.
+        without: Requirement lines that are left out.
+    """
+
+    folder: Path
+    inherited: Mapping[str, str]
+    python: Literal["exact", "nearest"] = "nearest"
+    without: tuple[str, ...] = ()
+
+    def make(
+        self, spec: EnvironmentSpec, *, extra: tuple[str, ...] = (), tell: Callable[[str], None] = lambda _: None
+    ) -> Environment:
+        """
+        Give the environment of a declaration, made now where it is not there yet.
+
+        Args:
+            extra: Further requirement lines, such as those of the scoring app.
+            tell: Is told when it will take a while.
+        Raises: EnvironmentFailedError, PythonMissingError.
+        """
+        if spec.current:
+            digest = hashlib.sha256(f"current:{sys.executable}".encode()).hexdigest()
+            return Environment(sys.executable, digest, cached=True, packages=0)
+        wanted = self._requirements(spec)
+        interpreter, note = find_interpreter(spec.name, spec.python_version, self.python)
+        notes = (*wanted.notes, *([note] if note else []), *([spec.note] if spec.note else []))
+        lines = (*wanted.lines, *extra)
+        digest = _digest(lines, interpreter)
+        target = self.folder / digest[:24]
+        python = str(target / "bin" / "python")
+        if (target / _READY).exists():
+            return Environment(python, digest, cached=True, packages=len(lines), notes=notes)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _alone(self.folder / f"{target.name}.lock"):
+            if not (target / _READY).exists():
+                tell(
+                    f"environment '{spec.name}': installing {len(lines)} requirements for Python {interpreter.version}"
+                )
+                self._install(spec.name, target, interpreter, lines)
+        return Environment(python, digest, cached=False, packages=len(lines), notes=notes)
+
+    def _requirements(self, spec: EnvironmentSpec) -> Requirements:
+        declared = read_conda(spec.conda) if spec.conda is not None else Requirements(spec.pip_requirements)
+        left_out = [line for line in declared.lines if line in self.without]
+        notes = tuple(f"'{line}' was left out (local: without in mlops.yaml)." for line in left_out)
+        kept = tuple(line for line in declared.lines if line not in self.without)
+        return Requirements(kept, (*declared.notes, *notes))
+
+    def _install(self, name: str, target: Path, interpreter: Interpreter, lines: tuple[str, ...]) -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        requirements = self.folder / f"{target.name}.txt"
+        requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        uv = _find_uv()
+        python = str(target / "bin" / "python")
+        if uv is not None:
+            self._run(name, [uv, "venv", "--quiet", "--seed", "--python", interpreter.path, str(target)])
+            install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
+        else:
+            self._run(name, [interpreter.path, "-m", "venv", str(target)])
+            install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if lines:
+            self._run(name, [*install, "-r", str(requirements)])
+        (target / _READY).write_text(json.dumps({"name": name, "requirements": lines, "at": time.time()}))
+
+    def _run(self, name: str, command: list[str]) -> None:
+        environment = {
+            key: value
+            for key, value in self.inherited.items()
+            if key in _INSTALLER_NAMES or key.startswith(_INSTALLER_PREFIXES)
+        }
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise EnvironmentFailedError(name, str(error)) from error
+        if done.returncode != 0:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            raise EnvironmentFailedError(name, "\n".join(f"  {line}" for line in said[-_SHOWN_LINES:]))
+
+
+def _digest(lines: tuple[str, ...], interpreter: Interpreter) -> str:
+    content = {
+        "maker": _MAKER_VERSION,
+        "requirements": lines,
+        "python": interpreter.version,
+        "interpreter": interpreter.path,
+        "machine": platform.machine(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _find_uv() -> str | None:
+    beside = Path(sys.executable).parent / "uv"
+    return str(beside) if beside.exists() else shutil.which("uv")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

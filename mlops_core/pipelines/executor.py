@@ -1,0 +1,308 @@
+"""
+Execute a plan: steps without mutual dependency side by side, each as soon as what it reads is there.
+
+Called by the training job and by `headrace pipeline run`. It keeps no state but its folder: killed at any point, a
+later execution of the same plan takes over what was finished (`resume_from`, the reuse cache).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import BoundedSemaphore, Timer
+
+from mlops_core.domain.errors import HeadraceError
+from mlops_core.pipelines.environments import Environment, EnvironmentMaker
+from mlops_core.pipelines.log_tail import what_matters
+from mlops_core.pipelines.plan import EnvironmentSpec, PipelinePlan, Step
+from mlops_core.pipelines.results import (
+    Kind,
+    PipelineResult,
+    Progress,
+    StepResult,
+    length,
+    read_step_results,
+    write_status,
+    write_step_results,
+)
+from mlops_core.pipelines.reuse import ReuseCache, key_of
+from mlops_core.pipelines.step_files import folder_name
+from mlops_core.pipelines.step_process import StepProcesses, allowed
+from mlops_core.pipelines.step_run import (
+    RunContext,
+    StepRunner,
+    code_digest,
+    finish_run,
+    register_outputs,
+    resolve_inputs,
+)
+from mlops_core.pipelines.sweep_run import SweepRunner, first_log, seed_of
+from mlops_core.pipelines.tracking import Tracking
+
+log = logging.getLogger(__name__)
+
+_SHOWN_METRICS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """
+    How a plan is executed.
+
+    Attributes:
+        folder: The job's folder; made where it is missing.
+        job_name: What the lineage of registered models leads to.
+        inherited: The environment variables of this process; steps get an allow-list of them.
+        resume_from: Folder of an earlier execution whose finished steps are taken over.
+        cache: Folder of the reuse cache; None reuses nothing.
+    """
+
+    folder: Path
+    project_root: Path
+    job_name: str
+    environments: EnvironmentMaker
+    inherited: Mapping[str, str]
+    tracking: Tracking | None = None
+    cores: int = 2
+    timeout_seconds: float | None = None
+    resume_from: Path | None = None
+    cache: Path | None = None
+    processes: StepProcesses = field(default_factory=StepProcesses)
+
+
+def run_pipeline(
+    plan: PipelinePlan, execution: Execution, listener: Callable[[Kind, str], None] = lambda _kind, _text: None
+) -> PipelineResult:
+    """
+    Execute a plan to its end.
+
+    Args:
+        listener: Is told each line of progress.
+    Returns: How it ended. What fails inside of it is a result, not an exception.
+    """
+    execution.folder.mkdir(parents=True, exist_ok=True)
+    progress = Progress(execution.folder / "progress.jsonl", listener)
+    started = time.monotonic()
+    try:
+        result = _Executor(plan, execution, progress).run()
+    except HeadraceError as error:
+        execution.processes.halt()
+        result = PipelineResult("failed", str(error), {}, time.monotonic() - started)
+    write_status(execution.folder, result)
+    progress.tell("stage", f"pipeline {result.outcome} in {length(result.seconds)}")
+    progress.close()
+    return result
+
+
+class _Executor:
+    def __init__(self, plan: PipelinePlan, execution: Execution, progress: Progress) -> None:
+        self._plan = plan
+        self._execution = execution
+        self._progress = progress
+        self._cache = ReuseCache(execution.cache) if execution.cache else None
+        self._earlier = read_step_results(execution.resume_from) if execution.resume_from else {}
+        self._environments: dict[str, Environment] = {}
+        self._results: dict[str, StepResult] = {}
+        self._timed_out = False
+
+    def run(self) -> PipelineResult:
+        started = time.monotonic()
+        with ThreadPoolExecutor(4, "tracking") as background, ThreadPoolExecutor(32, "step") as pool:
+            context = self._context(background)
+            try:
+                self._make_environments()
+                timer = self._start_timer()
+                self._run_steps(context, pool)
+                if timer:
+                    timer.cancel()
+            except BaseException:
+                self._execution.processes.halt()
+                raise
+            result = self._result(time.monotonic() - started)
+            self._end_parent(context, result)
+        return result
+
+    def _context(self, background: ThreadPoolExecutor) -> RunContext:
+        execution, tracking = self._execution, self._execution.tracking
+        parent = ""
+        if tracking is not None:
+            parent = tracking.start_run(execution.job_name, {"headrace.job": execution.job_name, **self._plan.tags})
+        return RunContext(
+            plan=self._plan,
+            project_root=execution.project_root,
+            folder=execution.folder,
+            job_name=execution.job_name,
+            base_environment=allowed(execution.inherited),
+            processes=execution.processes,
+            slots=BoundedSemaphore(execution.cores),
+            cores=execution.cores,
+            background=background,
+            progress=self._progress,
+            tracking=tracking,
+            parent_run=parent,
+        )
+
+    def _make_environments(self) -> None:
+        for step in self._plan.steps:
+            name = _environment_key(step.environment)
+            if name in self._environments:
+                continue
+            started = time.monotonic()
+            made = self._execution.environments.make(
+                step.environment, tell=lambda text: self._progress.tell("stage", text)
+            )
+            self._environments[name] = made
+            took = "cached" if made.cached else f"made in {length(time.monotonic() - started)}"
+            self._progress.tell("stage", f"environment '{step.environment.name}': {took}")
+            for note in made.notes:
+                self._progress.tell("log", note)
+
+    def _start_timer(self) -> Timer | None:
+        if self._execution.timeout_seconds is None:
+            return None
+        timer = Timer(self._execution.timeout_seconds, self._time_out)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self._execution.processes.halt()
+
+    def _run_steps(self, context: RunContext, pool: ThreadPoolExecutor) -> None:
+        waiting = {step.name: step for step in self._plan.steps}
+        running: dict[Future[StepResult], str] = {}
+        while waiting or running:
+            if not self._execution.processes.halted.is_set():
+                for step in self._ready(waiting):
+                    del waiting[step.name]
+                    running[pool.submit(self._run_step, context, step)] = step.name
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                del running[future]
+                self._take(future.result(), waiting)
+        for name in waiting:
+            self._results[name] = StepResult(name, "not_run")
+
+    def _ready(self, waiting: Mapping[str, Step]) -> list[Step]:
+        return [step for step in waiting.values() if all(self._has_succeeded(name) for name in step.depends_on)]
+
+    def _has_succeeded(self, name: str) -> bool:
+        result = self._results.get(name)
+        return result is not None and result.succeeded
+
+    def _take(self, result: StepResult, waiting: dict[str, Step]) -> None:
+        self._results[result.name] = result
+        write_step_results(self._execution.folder, self._results)
+        self._tell(result)
+        if not result.succeeded:
+            if not self._plan.continue_on_step_failure:
+                self._execution.processes.halt()
+            for name in self._dependants(result.name, waiting):
+                del waiting[name]
+                self._results[name] = StepResult(name, "not_run", reason=f"step '{result.name}' did not succeed")
+
+    def _dependants(self, name: str, waiting: Mapping[str, Step]) -> list[str]:
+        lost = {name}
+        for step in waiting.values():
+            if lost & set(step.depends_on):
+                lost.add(step.name)
+        return [step for step in waiting if step in lost]
+
+    def _tell(self, result: StepResult) -> None:
+        if result.state == "reused":
+            self._progress.tell("stage", f"{result.name}: reused, nothing changed")
+            return
+        mark = "✓" if result.succeeded else "✗"
+        self._progress.tell("stage", f"{mark} {result.name}  {length(result.seconds)}")
+        if result.metrics and result.succeeded:
+            shown = [f"{name} {value:.5g}" for name, value in list(result.metrics.items())[:_SHOWN_METRICS]]
+            self._progress.tell("metric", f"{result.name}: {', '.join(shown)}")
+        if not result.succeeded:
+            self._progress.tell("stage", result.reason)
+
+    def _run_step(self, context: RunContext, step: Step) -> StepResult:
+        try:
+            return self._run_or_reuse(context, step)
+        except HeadraceError as error:
+            return StepResult(step.name, "failed", reason=f"step '{step.name}': {error}", reusable=False)
+
+    def _run_or_reuse(self, context: RunContext, step: Step) -> StepResult:
+        environment = self._environments[_environment_key(step.environment)]
+        inputs = resolve_inputs(context, step, self._results)
+        key = key_of(step, environment=environment.digest, code=code_digest(context, step), inputs=inputs.digests)
+        earlier = self._reusable(step, key)
+        if earlier is not None:
+            result = replace(earlier, name=step.name, state="reused", seconds=0.0, run_id="")
+            register_outputs(context, step, result)
+            return result
+        for note in step.notes:
+            self._progress.tell("log", f"{step.name}: {note}")
+        run_id = self._start_run(context, step)
+        runner = StepRunner(context, step, environment, inputs)
+        if step.sweep is not None:
+            result = SweepRunner(runner, step.sweep, seed_of(key)).run(run_id)
+        else:
+            result = runner.run(run_id)
+        result = finish_run(context, replace(result, key=key))
+        if result.succeeded:
+            register_outputs(context, step, result)
+            if self._cache and result.reusable and step.deterministic:
+                self._cache.keep(result)
+        return result
+
+    def _reusable(self, step: Step, key: str) -> StepResult | None:
+        finished = self._earlier.get(step.name)
+        if finished is not None and finished.succeeded and finished.key == key and finished.reusable:
+            return finished
+        if self._cache is None or self._plan.force_rerun or not step.deterministic:
+            return None
+        return self._cache.find(key)
+
+    def _start_run(self, context: RunContext, step: Step) -> str:
+        if context.tracking is None:
+            return ""
+        tags = {
+            "mlflow.parentRunId": context.parent_run,
+            "headrace.job": context.job_name,
+            "headrace.step": step.name,
+        }
+        return context.tracking.start_run(step.name, {**step.tags, **tags})
+
+    def _result(self, seconds: float) -> PipelineResult:
+        failed = [result for result in self._results.values() if result.state == "failed"]
+        if self._timed_out:
+            reason = f"the pipeline ran into its timeout of {length(self._execution.timeout_seconds or 0)}"
+            return PipelineResult("failed", reason, self._results, seconds)
+        if failed:
+            return PipelineResult("failed", failed[0].reason, self._results, seconds, self._log_tail(failed[0].name))
+        if self._execution.processes.halted.is_set():
+            return PipelineResult("cancelled", "the pipeline was cancelled", self._results, seconds)
+        reused = sum(1 for result in self._results.values() if result.state == "reused")
+        said = f"{len(self._results)} steps" + (f", {reused} reused" if reused else "")
+        return PipelineResult("succeeded", said, self._results, seconds)
+
+    def _log_tail(self, step: str) -> str:
+        folder = self._execution.folder / "steps" / folder_name(step)
+        path = folder / "log.txt"
+        found = path if path.exists() else first_log(folder)
+        return what_matters(found) if found else ""
+
+    def _end_parent(self, context: RunContext, result: PipelineResult) -> None:
+        if context.tracking is None:
+            return
+        status = {"succeeded": "FINISHED", "cancelled": "KILLED"}.get(result.outcome, "FAILED")
+        context.later(context.tracking.end_run, context.parent_run, status)
+        for call in context.calls:
+            error = call.exception()
+            if error is not None:
+                self._progress.tell("log", f"the tracking server did not take something: {error}")
+
+
+def _environment_key(spec: EnvironmentSpec) -> str:
+    return spec.model_dump_json()

@@ -1,0 +1,146 @@
+"""
+Run one process of a step: in a session of its own, with an allow-list of environment variables and a log.
+
+Ending it ends its whole session: politely first, then by force.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# What a step may see of this process' environment. Everything else, and with it every secret, stays out.
+ALLOWED = (
+    "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "SSL_CERT_FILE",
+    "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
+    "NO_PROXY", "LD_LIBRARY_PATH",
+)  # fmt: skip
+_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """
+    How a process ended.
+
+    Attributes:
+        code: Exit code; negative for a signal.
+        cause: `exit`, `timeout` or `stopped`.
+    """
+
+    code: int
+    cause: str = "exit"
+
+    @property
+    def succeeded(self) -> bool:
+        """Tell whether it ended by itself, with 0."""
+        return self.code == 0 and self.cause == "exit"
+
+    @property
+    def sentence(self) -> str:
+        """Say how it ended."""
+        if self.cause == "timeout":
+            return "it ran into its timeout and was stopped"
+        if self.cause == "stopped":
+            return "it was stopped"
+        if self.code < 0:
+            name = signal.Signals(-self.code).name
+            hint = " (out of memory?)" if name == "SIGKILL" else ""
+            return f"it was ended by {name}{hint}"
+        return f"it ended with exit code {self.code}"
+
+
+class StepProcesses:
+    """The processes of a pipeline that are running, so that all can be ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._stopped: set[int] = set()
+        self.halted = threading.Event()
+
+    def run(
+        self,
+        command: str,
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        log: Path,
+        timeout_seconds: float | None,
+        stop: threading.Event | None = None,
+    ) -> Ended:
+        """
+        Run a shell line to its end, as Azure ML does: with bash where there is one.
+
+        Args:
+            stop: Ends this one process early, such as a trial that is not worth going on with.
+        """
+        with log.open("ab") as output, self._lock:
+            if self.halted.is_set():
+                return Ended(-signal.SIGTERM, "stopped")
+            process = subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._running[process.pid] = process
+        watcher = threading.Thread(target=self._stop_when_told, args=(process, stop), daemon=True) if stop else None
+        if watcher:
+            watcher.start()
+        try:
+            code = process.wait(timeout_seconds)
+            cause = "stopped" if process.pid in self._stopped else "exit"
+        except subprocess.TimeoutExpired:
+            _end_session(process)
+            code, cause = process.wait(), "timeout"
+        finally:
+            with self._lock:
+                self._running.pop(process.pid, None)
+            # What it left behind in its session would go on writing to outputs that count as finished.
+            _kill_session(process.pid)
+        return Ended(code, cause)
+
+    def halt(self) -> None:
+        """End everything that runs, and start nothing any more."""
+        self.halted.set()
+        with self._lock:
+            running = list(self._running.values())
+            self._stopped.update(process.pid for process in running)
+        for process in running:
+            _end_session(process)
+
+    def _stop_when_told(self, process: subprocess.Popen[bytes], stop: threading.Event) -> None:
+        while process.poll() is None:
+            if stop.wait(0.2):
+                self._stopped.add(process.pid)
+                _end_session(process)
+                return
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        _kill_session(process.pid)
+
+
+def _kill_session(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def allowed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Keep what a step may see of an environment."""
+    return {name: environment[name] for name in ALLOWED if name in environment}
