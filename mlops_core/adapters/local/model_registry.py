@@ -121,12 +121,14 @@ class MlflowModelRegistry:
         if float(entry.get("value", 0)) != 0 or not entry.get("run_id"):
             return entry
         query = {"run_id": entry["run_id"], "metric_key": entry["key"]}
-        for page in self._api.pages("metrics/get-history", query, items="metrics"):
-            for point in page:
-                same = all(int(point.get(key, 0)) == int(entry.get(key, 0)) for key in ("timestamp", "step"))
-                if same and math.isnan(float(point.get("value", 0))):
-                    return {**entry, "value": math.nan}
-        return entry
+        try:
+            points = [
+                point for page in self._api.pages("metrics/get-history", query, items="metrics") for point in page
+            ]
+        except NotFoundError:
+            return entry
+        lost = any(_same_moment(point, entry) and math.isnan(float(point.get("value", 0))) for point in points)
+        return {**entry, "value": math.nan} if lost else entry
 
     def _source_run(self, entry: Json, logged: Json) -> Json:
         run_id = entry.get("run_id") or logged.get("info", {}).get("source_run_id") or ""
@@ -169,6 +171,10 @@ class MlflowModelRegistry:
 
 def _names_logged_model(source: str) -> bool:
     return source.startswith(_LOGGED_MODEL_SCHEME) and "/" not in source[len("models:/") :]
+
+
+def _same_moment(point: Json, other: Json) -> bool:
+    return all(int(point.get(key, 0)) == int(other.get(key, 0)) for key in ("timestamp", "step"))
 
 
 def _pairs(entries: Sequence[Json]) -> dict[str, str]:
