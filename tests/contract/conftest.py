@@ -39,7 +39,7 @@ def registered(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("session")
     environment = {**PLAIN_ENVIRONMENT, "MLFLOW_TRACKING_URI": mlflow_server.address}
     command = [sys.executable, str(Path(__file__).with_name("mlflow_session.py")), str(folder / "facts.json")]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     facts: dict[str, str] = json.loads((folder / "facts.json").read_text())
     return facts

@@ -14,8 +14,11 @@ warnings.simplefilter("ignore")
 import mlflow  # noqa: E402  the warnings must be off before
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+import sklearn  # noqa: E402
 from sklearn.linear_model import LinearRegression  # noqa: E402
 
+# Given, since MLflow would otherwise load each model in a process of its own to find out.
+REQUIREMENTS = [f"scikit-learn=={sklearn.__version__}"]
 FRAME = pd.DataFrame({"age": [1.0, 2.0, 3.0, 4.0], "bmi": [2.0, 1.0, 0.0, 5.0]})
 MODEL = LinearRegression().fit(FRAME, [1.0, 2.0, 3.0, 4.0])
 
@@ -30,7 +33,11 @@ def log_inside_a_job() -> dict[str, str]:
         mlflow.log_input(mlflow.data.from_pandas(FRAME, name="training"), context="train")
         mlflow.log_input(mlflow.data.from_pandas(FRAME.head(2), name="holdout"), context="eval")
         logged = mlflow.sklearn.log_model(
-            MODEL, name="model", registered_model_name="diabetes", signature=mlflow.models.infer_signature(FRAME)
+            MODEL,
+            name="model",
+            registered_model_name="diabetes",
+            signature=mlflow.models.infer_signature(FRAME),
+            pip_requirements=REQUIREMENTS,
         )
         mlflow.log_metric("mae", 0.5, model_id=logged.model_id)
         mlflow.register_model(f"runs:/{step.info.run_id}/model", "twin")
@@ -52,7 +59,7 @@ def log_with_tags_of_the_executor() -> None:
 
 def register_outside_of_any_job() -> None:
     with mlflow.start_run() as run:
-        mlflow.sklearn.log_model(MODEL, name="model", registered_model_name="it's")
+        mlflow.sklearn.log_model(MODEL, name="model", registered_model_name="it's", pip_requirements=REQUIREMENTS)
     assert run.info.run_id
 
 
