@@ -48,7 +48,7 @@ def find_direct_model(model: Any, flavour: dict[str, Any], signature: Signature 
     if signature.params or not signature.is_named:
         return None
     numpy_type = _common_type({column.type for column in signature.columns})
-    estimator = _estimator(model)
+    estimator = estimator_of(model)
     columns = tuple(column.name for column in signature.columns)
     if numpy_type is None or estimator is None or not _only_takes_arrays(estimator, columns):
         return None
@@ -74,7 +74,8 @@ def _common_type(types: set[str]) -> str | None:
     )
 
 
-def _estimator(model: Any) -> Any:
+def estimator_of(model: Any) -> Any:
+    """Take the scikit-learn estimator out of a loaded pyfunc model, in any version of mlflow."""
     wrapper = model.get_raw_model() if hasattr(model, "get_raw_model") else getattr(model, "_model_impl", None)
     return getattr(wrapper, "sklearn_model", wrapper)
 

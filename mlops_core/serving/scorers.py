@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from mlops_core.serving import arrays
 from mlops_core.serving.answers import to_plain
-from mlops_core.serving.direct import DirectModel, find_direct_model
+from mlops_core.serving.direct import DirectModel, estimator_of, find_direct_model
 from mlops_core.serving.errors import BadInputError, ModelLoadError
 from mlops_core.serving.parsing import Parsed, parse_body
 from mlops_core.serving.signature import SCALAR_TYPES, Signature, read_mlmodel, signature_from_mlmodel
@@ -89,6 +89,7 @@ class MlflowScorer:
         self.may_run_inline = False
         self._model = model
         self._direct = direct
+        self._width: int | None = None
         has_columns = signature is not None and bool(signature.columns)
         columns = signature.columns if signature is not None else ()
         # Arrays, objects and maps in columns are MLflow's to judge, and so are parameters.
@@ -153,8 +154,22 @@ class MlflowScorer:
                 return arrays.tensors_from_table(parsed.table, self.signature.tensors), len(parsed.table.rows)
             return arrays.to_tensors(parsed.tensors, self.signature.tensors), _length(parsed.tensors)
         if parsed.table is not None:
-            return arrays.unsigned_frame(parsed.table), len(parsed.table.rows)
-        return arrays.unsigned_tensors(parsed.tensors), _length(parsed.tensors)
+            return self._of_known_width(arrays.unsigned_frame(parsed.table)), len(parsed.table.rows)
+        return self._of_known_width(arrays.unsigned_tensors(parsed.tensors)), _length(parsed.tensors)
+
+    def expect_width(self, width: int | None) -> None:
+        """Refuse unsigned tables of another number of columns; the one thing that is known of some unsigned models."""
+        self._width = width
+
+    def _of_known_width(self, data: Any) -> Any:
+        shape: tuple[int, ...] = getattr(data, "shape", ())
+        if self._width is not None and len(shape) > 1 and shape[1] != self._width:
+            message = (
+                f"The request has {shape[1]} columns, and the model, which has no signature, "
+                f"was fitted on {self._width}. Send those, in the order of the training."
+            )
+            raise BadInputError(message)
+        return data
 
 
 def load_mlflow(folder: Path, *, batching: str, refuse_extra: bool) -> MlflowScorer:
@@ -187,6 +202,8 @@ def load_mlflow(folder: Path, *, batching: str, refuse_extra: bool) -> MlflowSco
         _log.warning("loading the model warned: %s", warning.message)
     direct = find_direct_model(model, flavour, signature)
     scorer = MlflowScorer(model, signature, direct, refuse_extra=refuse_extra)
+    if flavour.get("loader_module") == "mlflow.sklearn":
+        scorer.expect_width(getattr(estimator_of(model), "n_features_in_", None))
     row_wise = flavour.get("loader_module") in _ROW_WISE_LOADERS
     # Custom code may hold what belongs to the thread that made it, so it stays on the thread that loaded it.
     scorer.may_run_inline = row_wise

@@ -114,6 +114,17 @@ def test_a_model_without_a_signature_sees_what_the_body_says(tmp_path: Path) -> 
     assert ask(scorer, {"input_data": split}) == reference(folder, {"dataframe_split": split})
 
 
+def test_an_unsigned_model_of_known_width_refuses_another(tmp_path: Path) -> None:
+    folder, table = tmp_path / "m", numbers(["float64"] * 3)
+    model = Ridge().fit(table, table["c0"])
+    mlflow.sklearn.save_model(model, str(folder), serialization_format="cloudpickle", pip_requirements=[])
+    scorer = scorer_of(folder)
+    rows = table.head(2).to_numpy().tolist()
+    assert ask(scorer, {"input_data": rows}) == model.predict(np.array(rows)).tolist()
+    with pytest.raises(BadInputError, match="4 columns, and the model, which has no signature, was fitted on 3"):
+        ask(scorer, {"input_data": [[1, 2, 3, 4]]})
+
+
 def numbers(kinds: list[str]) -> pd.DataFrame:
     generator = np.random.default_rng(5)
     columns = {f"c{n}": generator.normal(0, 10, 200).astype(kind) for n, kind in enumerate(kinds)}

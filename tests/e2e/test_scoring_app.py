@@ -195,6 +195,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
 
 
+def test_the_app_imports_nothing_heavy_and_nothing_else_of_the_project() -> None:
+    code = "import sys, mlops_core.serving.__main__\nprint(*sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    loaded = set(printed.split())
+    assert not loaded & {"numpy", "pandas", "mlflow", "sklearn", "yaml", "pydantic", "fastapi"}
+    assert all(name.startswith("mlops_core.serving") for name in loaded if name.startswith("mlops_core."))
+
+
 def test_a_port_in_use_is_one_sentence(script: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
