@@ -87,7 +87,8 @@ def load(path: Path, scope: ScopeSource, reader: Reader) -> LoadedJob:
                 force_rerun=bool(getattr(job.settings, "force_rerun", None)),
             )
             _read_steps(job.jobs, scope, load_component, loaded.steps)
-        except (MlException, ValidationError) as error:
+        # What it has no word for, such as a number where a mapping is due, leaves it as one of Python's own errors.
+        except (MlException, ValidationError, AttributeError, KeyError, TypeError, ValueError) as error:
             document = reader.read(path)
             raise PipelineInvalidError(document.label, _problems(document, error)) from error
     return loaded

@@ -122,8 +122,8 @@ def _with_loaded_values(inputs: Mapping[str, StepInput], source: StepSource, fac
 def _distribution(distribution: Any, settings: _Settings) -> Distribution | None:
     if distribution is None:
         return None
-    processes = getattr(distribution, "process_count_per_instance", None)
-    count = settings.count(processes, ("distribution", "process_count_per_instance"))
+    key = "worker_count" if hasattr(distribution, "worker_count") else "process_count_per_instance"
+    count = settings.count(getattr(distribution, key, None), ("distribution", key))
     return Distribution(type=str(distribution.type).lower(), process_count=count or 1)
 
 

@@ -151,7 +151,7 @@ class Distribution(Value):
 
     type: Literal["mpi", "pytorch", "tensorflow", "ray"]
     process_count: int = 1
-    """Per instance. The executor sets RANK=0, WORLD_SIZE=1 and their like, since scripts read them."""
+    """Per instance, or all workers of TensorFlow. The executor sets RANK=0 and WORLD_SIZE=1, which scripts read."""
 
 
 class Step(Value):

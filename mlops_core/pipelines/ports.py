@@ -141,7 +141,7 @@ def _declared_port(entry: object) -> InputPort:
     return InputPort(
         kind,
         unknown_type=declared if kind is None else None,
-        optional=entry.get("optional") in {True, "true", "True"},
+        optional=str(entry.get("optional")).lower() == "true",
         default=as_type(default, kind) if isinstance(default, (bool, int, float, str)) else None,
         choices=tuple(str(choice) for choice in enum) if isinstance(enum, list) else (),
         min=_number(entry.get("min")),
@@ -162,7 +162,7 @@ def _is_integer(value: object) -> bool:
     if isinstance(value, bool):
         return False
     if isinstance(value, (int, float)):
-        return value == int(value)
+        return float(value).is_integer()
     try:
         int(str(value))
     except ValueError:

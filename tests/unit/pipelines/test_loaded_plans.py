@@ -151,6 +151,28 @@ def test_what_azure_ai_ml_refuses_is_told_with_its_place(project: Any) -> None:
     assert "Not a valid integer" in problem.message
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("pipeline.yml", "      clean:\n", "      clean: .inf\n"),
+        ("train.yml", "max: 1", "max: much"),
+        ("train.yml", "optional: true", "optional: {a: b}"),
+        ("pipeline.yml", "rate: 0.5", "rate: .inf"),
+    ],
+)
+def test_values_of_no_meaning_are_told_and_never_crash(project: Any, file: str, old: str, new: str) -> None:
+    project.change(file, old, new)
+    with pytest.raises(PipelineInvalidError):
+        load_plan(project.request())
+
+
+def test_the_workers_of_tensorflow_are_said_to_be_one(project: Any) -> None:
+    project.change("train.yml", "code: src", "code: src\ndistribution: {type: tensorflow, worker_count: 3}")
+    train = load_plan(project.request()).step("train")
+    assert train.distribution is not None
+    assert (train.distribution.process_count, len(train.notes)) == (3, 1)
+
+
 EVERY_SPACE = """\
   tune:
     type: sweep
