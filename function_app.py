@@ -12,13 +12,13 @@ import logging
 from collections.abc import Callable
 
 import azure.functions as func
+from mlops_core.bootstrap import application
 
 import handlers
 from handlers import asking, dead_letters, effect_due, reconciling, scoring, steering, webhook
 from handlers.answers import Answer, Request, error_answer, json_answer
 from handlers.inbound import read_envelope
 from mlops_core.application import Application
-from mlops_core.bootstrap import application
 from mlops_core.domain.errors import HeadraceError
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -37,8 +37,8 @@ def _response(answer: Answer) -> func.HttpResponse:
     return func.HttpResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))
 
 
-def _unforeseen() -> func.HttpResponse:
-    log.exception("unforeseen error")
+def _unforeseen(error: Exception) -> func.HttpResponse:
+    log.error("unforeseen error", exc_info=error)
     sentence = "Something unforeseen happened; it is in the log of the function app. Repeat the request."
     return _response(json_answer({"error": sentence}, 500))
 
@@ -48,8 +48,8 @@ def _http(handler: Callable[[Application, Request], Answer], req: func.HttpReque
         return _response(handler(application(), _request(req)))
     except HeadraceError as error:
         return _response(error_answer(error))
-    except Exception:  # noqa: BLE001 - the one place: a bug must not become an answer that is never repeated
-        return _unforeseen()
+    except Exception as error:  # noqa: BLE001 - the one place: a bug must not become an answer that is never repeated
+        return _unforeseen(error)
 
 
 @app.route("webhooks/{host}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -106,8 +106,8 @@ async def score(req: func.HttpRequest) -> func.HttpResponse:
         return _response(await scoring.score(application(), _request(req)))
     except HeadraceError as error:
         return _response(error_answer(error))
-    except Exception:  # noqa: BLE001 - as in _http
-        return _unforeseen()
+    except Exception as error:  # noqa: BLE001 - as in _http
+        return _unforeseen(error)
 
 
 @app.route("projects/{project}/retrain", methods=["POST"])

@@ -86,5 +86,5 @@ def read_json(request: Request, *, limit_bytes: int = 65_536) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"The body is no JSON: {error}. Send a JSON object.") from None
     if not isinstance(data, dict):
-        raise BadInputError("The body must be a JSON object, such as {\"reason\": \"...\"}.")
+        raise BadInputError('The body must be a JSON object, such as {"reason": "..."}.')
     return data

@@ -16,5 +16,7 @@ def take_deployment_changed(app: Application, envelope: Envelope) -> None:
     """
     model, version = envelope.data.get("model"), envelope.data.get("version")
     if not isinstance(model, str) or not isinstance(version, str):
-        raise BadInputError(f"Event '{envelope.id}' does not name a deployment: data.model and data.version are needed.")
+        raise BadInputError(
+            f"Event '{envelope.id}' does not name a deployment: data.model and data.version are needed."
+        )
     app.intake.deployment_told(ModelName(model), ModelVersion(version))

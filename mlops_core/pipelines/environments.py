@@ -2,8 +2,8 @@
 Make virtual environments from declared conda and pip requirements, cached by the hash of their content.
 
 One folder per content; a half-made one is never used, and two processes that want the same one wait for each other.
-uv makes them where it is installed, venv and pip otherwise; both leave pip inside, since a step's `pip install` would reach
-another environment without it.
+uv makes them where it is installed, venv and pip otherwise. Both leave pip inside: without it a step's `pip install`
+would reach another environment.
 """
 
 from __future__ import annotations

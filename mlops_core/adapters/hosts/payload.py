@@ -1,0 +1,135 @@
+"""
+Read hostile JSON: sizes, depth and types are checked, and refs, commits and names are what git allows.
+
+They reach git and file names later, so nothing else is let through here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from mlops_core.domain.errors import BadInputError
+from mlops_core.domain.ids import CommitId
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# What git check-ref-format allows, without the rarer characters that no host lets a branch have.
+_BRANCH = re.compile(
+    r"refs/heads/(?![./-])(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]{1,244}(?<![./])"
+)
+_REPOSITORY = re.compile(r"[A-Za-z0-9_.~][A-Za-z0-9_.~ /-]{0,254}")
+_MOST_COMMITS = 2_000
+
+Json = dict[str, Any]
+
+
+def read_object(body: bytes, host: str) -> Json:
+    """Read a JSON object. Raises BadInputError for anything else, however it is malformed."""
+    try:
+        data = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"The body is not the JSON that {host} sends: {str(error)[:200]}.") from None
+    if not isinstance(data, dict):
+        raise BadInputError(f"The body is not what {host} sends: it must be a JSON object.")
+    return data
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"'{name}' is no JSON")
+
+
+def mapping_at(data: Mapping[str, Any], *path: str) -> Json:
+    """Read a nested object. Raises BadInputError, naming the path."""
+    value: Any = data
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        raise BadInputError(f"The payload has no object at '{'.'.join(path)}'.")
+    return value
+
+
+def text_at(data: Mapping[str, Any], key: str, *, default: str | None = None) -> str:
+    """Read a text. Raises BadInputError where it is missing and there is no default, or is no text."""
+    value = data.get(key, default)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        raise BadInputError(f"The payload has no text at '{key}'.")
+    # A lone surrogate cannot be stored or sent on.
+    return value.encode("utf-8", "replace").decode()
+
+
+def list_at(data: Mapping[str, Any], key: str) -> list[Json]:
+    """Read a list of objects; what is missing is empty. Raises BadInputError for anything else."""
+    value = data.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise BadInputError(f"The payload has no list of objects at '{key}'.")
+    return value
+
+
+def commit_of(value: object, where: str) -> CommitId | None:
+    """
+    Read a commit id.
+
+    Returns: None for the id of only zeros, with which hosts say that there is no commit.
+    Raises: BadInputError: It is no id of 40 or 64 hexadecimal digits.
+    """
+    if not isinstance(value, str) or not _COMMIT.fullmatch(value.lower()):
+        raise BadInputError(f"'{where}' is no commit id of 40 or 64 hexadecimal digits.")
+    return None if set(value) == {"0"} else CommitId(value.lower())
+
+
+def branch_ref(ref: str) -> str | None:
+    """
+    Check a full ref.
+
+    Returns: None for what is no branch, such as a tag.
+    Raises: BadInputError: It is a branch's ref that git would not allow.
+    """
+    if not ref.startswith("refs/heads/"):
+        return None
+    if not _BRANCH.fullmatch(ref):
+        raise BadInputError(f"'{ref[:100]!r}' is not the name of a branch.")
+    return ref
+
+
+def repository_name(value: str) -> str:
+    """Check a repository's name. Raises BadInputError."""
+    if not _REPOSITORY.fullmatch(value) or ".." in value or "//" in value:
+        raise BadInputError(f"'{value[:100]!r}' is not the name of a repository.")
+    return value
+
+
+def time_of(value: object, default: datetime) -> datetime:
+    """Read a time as hosts write it: seconds since 1970, or ISO 8601; anything else is the default."""
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return default
+    return default
+
+
+def changed_files(commits: list[Json], *, complete: bool) -> tuple[str, ...] | None:
+    """
+    Collect the files that commits changed.
+
+    Returns: None where they are not told completely, so that a path filter cannot skip a push wrongly.
+    """
+    if not complete or not commits or len(commits) > _MOST_COMMITS:
+        return None
+    files: set[str] = set()
+    for commit in commits:
+        lists = [commit.get(key) for key in ("added", "modified", "removed")]
+        if any(not isinstance(names, list) for names in lists):
+            return None
+        files.update(str(name) for names in lists if names for name in names)
+    return tuple(sorted(files))
