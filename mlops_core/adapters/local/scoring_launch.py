@@ -10,10 +10,10 @@ from __future__ import annotations
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -21,6 +21,8 @@ from mlops_core import serving
 from mlops_core.adapters.local.model_files import ModelFiles
 from mlops_core.domain.errors import PermanentError
 from mlops_core.domain.ids import CommitId
+from mlops_core.domain.project import Local
+from mlops_core.pipelines.environments import EnvironmentMaker
 from mlops_core.pipelines.plan import EnvironmentSpec
 from mlops_core.ports import DeploymentRequest, ProjectRecord
 from mlops_core.serving.digest import tree_digest
@@ -30,8 +32,8 @@ from mlops_core.serving.requirements import SERVING_REQUIREMENTS
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 CURRENT = "current"
 
-MakeEnvironment = Callable[[EnvironmentSpec, Sequence[str], Path], Path]
-"""Makes an environment with further requirements, writing its progress to a log; returns its interpreter."""
+MakeEnvironment = Callable[[DeploymentRequest, EnvironmentSpec, Path], Path]
+"""Makes an environment that also holds what the scoring app needs, writing to a log; returns its interpreter."""
 Checkout = Callable[[ProjectRecord, CommitId, Path], None]
 """Lays out the files of a commit in an empty folder."""
 ResolveEnvironment = Callable[[DeploymentRequest, Path | None], EnvironmentSpec]
@@ -75,7 +77,7 @@ class ScoringLaunch:
         code = self._code(request, folder)
         spec = self._environment_spec(request, model, code)
         log = folder / "log.txt"
-        python = Path(sys.executable) if spec.current else self.make_environment(spec, tuple(SERVING_REQUIREMENTS), log)
+        python = Path(sys.executable) if spec.current else self.make_environment(request, spec, log)
         command = [str(python), "-m", "mlops_core.serving", "--model", str(model), "--digest", self.files.digest(model)]
         command += ["--name", request.model, "--version", request.version, "--port", "0"]
         if code is not None and request.serve.code is not None:
@@ -111,6 +113,21 @@ class ScoringLaunch:
             if declared is not None:
                 return declared
         return self.resolve_environment(request, code)
+
+
+def environments_in(folder: Path, inherited: Mapping[str, str]) -> MakeEnvironment:
+    """Make environments in a folder, by the rules for local runs in the project's `mlops.yaml`."""
+
+    def make(request: DeploymentRequest, spec: EnvironmentSpec, log: Path) -> Path:
+        local = request.spec.local if request.spec is not None else Local()
+        maker = EnvironmentMaker(folder=folder, inherited=inherited, python=local.python, without=local.without)
+        with log.open("a", encoding="utf-8") as lines:
+            made = maker.make(
+                spec, extra=(*SERVING_REQUIREMENTS, *_assumed(spec)), tell=lambda text: _tell(lines, text)
+            )
+        return Path(made.python)
+
+    return make
 
 
 def environment_of_model(model: Path, name: str) -> EnvironmentSpec | None:
@@ -150,6 +167,16 @@ def stage_serving(target: Path) -> Path:
             raise
         shutil.rmtree(beside)
     return staged
+
+
+def _assumed(spec: EnvironmentSpec) -> tuple[str, ...]:
+    """Add what conda environments have without asking: older MLflow imports pkg_resources, gone in setuptools 82."""
+    return ("setuptools<81",) if spec.conda is not None and "setuptools" not in str(spec.conda) else ()
+
+
+def _tell(log: TextIO, text: str) -> None:
+    log.write(f"{text}\n")
+    log.flush()
 
 
 def _python_of(conda: Mapping[str, Any]) -> str | None:
