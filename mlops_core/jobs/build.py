@@ -1,0 +1,139 @@
+"""
+The build job: fetch the commit, validate what it declares, set up its assets, run its tests.
+
+The plan and the environments that it makes are cached by content, so that training starts at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import yaml
+
+from mlops_core.domain.errors import BadInputError
+from mlops_core.jobs.outcome import JobFailedError
+from mlops_core.jobs.request import JobOrder
+from mlops_core.jobs.source import fetch_commit
+from mlops_core.jobs.training import pipeline_run
+from mlops_core.pipelines.environments import Environment, EnvironmentMaker
+from mlops_core.pipelines.log_tail import what_matters
+from mlops_core.pipelines.plan import EnvironmentSpec
+from mlops_core.pipelines.results import Kind, length
+from mlops_core.pipelines.step_process import StepProcesses, allowed
+
+Tell = Callable[[Kind, str], None]
+
+
+def build(order: JobOrder, folder: Path, *, inherited: Mapping[str, str], processes: StepProcesses, tell: Tell) -> str:
+    """
+    Build a commit.
+
+    Returns: A sentence about what was done.
+    Raises: HeadraceError: With the reason; `JobFailedError` has the lines of the log that matter.
+    """
+    started = time.monotonic()
+    fetch_commit(Path(order.repository), order.commit, order.source_folder)
+    tell("stage", f"fetched {order.commit[:12]} in {length(time.monotonic() - started)}")
+    check_declared_files(order)
+    started = time.monotonic()
+    run = pipeline_run(order, folder, inherited=inherited, processes=processes)
+    plan = run.plan()
+    tell("stage", f"pipeline '{plan.name}': {len(plan.steps)} steps, checked in {length(time.monotonic() - started)}")
+    for spec in {step.environment.model_dump_json(): step.environment for step in plan.steps}.values():
+        _make(run.maker, spec, (), tell)
+    if order.spec.build.test is None:
+        return "built; no tests declared"
+    environment = _make(run.maker, tests_environment(order, plan.steps[0].environment), _runner_of(order), tell)
+    return _test(order, folder, environment, inherited=inherited, processes=processes, tell=tell)
+
+
+def _make(maker: EnvironmentMaker, spec: EnvironmentSpec, extra: tuple[str, ...], tell: Tell) -> Environment:
+    started = time.monotonic()
+    made = maker.make(spec, extra=extra, tell=lambda text: tell("stage", text))
+    took = "cached" if made.cached else f"made in {length(time.monotonic() - started)}"
+    tell("stage", f"environment '{spec.name}': {took}")
+    for note in made.notes:
+        tell("log", note)
+    return made
+
+
+def check_declared_files(order: JobOrder) -> None:
+    """
+    See that every file that `mlops.yaml` names is in the commit.
+
+    Raises: ManifestError, BadInputError: Names file and key of what is missing.
+    """
+    root, spec = order.project_root, order.spec
+    declared = [("train.pipeline", spec.train.pipeline)]
+    declared += [(f"build.assets[{number}]", path) for number, path in enumerate(spec.build.assets)]
+    declared += [("release.serve.code", spec.release.serve.code)] if spec.release.serve.code else []
+    declared += [
+        (f"release.stages[{number}].smoke.request", stage.smoke.request)
+        for number, stage in enumerate(spec.release.stages)
+        if stage.smoke
+    ]
+    declared += [(f"local.data[{name}]", path) for name, path in spec.local.data.items()]
+    missing = [f"{key}: there is no '{path}' in the commit." for key, path in declared if not (root / path).exists()]
+    if missing:
+        raise BadInputError("\n".join(f"{order.manifest}, {line}" for line in missing))
+
+
+def tests_environment(order: JobOrder, first: EnvironmentSpec) -> EnvironmentSpec:
+    """Choose the environment of the tests: as declared, else the first asset that is one, else the first step's."""
+    declared = order.spec.build.environment
+    if declared == "current":
+        return EnvironmentSpec(name="current", current=True)
+    if declared is None:
+        return first
+    return read_environment(order.project_root / declared)
+
+
+def read_environment(path: Path) -> EnvironmentSpec:
+    """Read an environment from an Azure ML asset, a conda file or a requirements file. Raises BadInputError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(f"Environment file '{path.name}' cannot be read: {error.strerror}.") from None
+    if path.suffix not in (".yml", ".yaml"):
+        lines = tuple(line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#"))
+        return EnvironmentSpec(name=path.name, pip_requirements=lines)
+    document = yaml.safe_load(text)
+    conda = document.get("conda_file", document) if isinstance(document, dict) else None
+    if isinstance(conda, str):
+        conda = yaml.safe_load((path.parent / conda).read_text(encoding="utf-8"))
+    if not isinstance(conda, dict):
+        raise BadInputError(f"'{path.name}' is neither an environment asset nor a conda file.")
+    return EnvironmentSpec(name=str(conda.get("name", path.name)), conda=conda)
+
+
+def _runner_of(order: JobOrder) -> tuple[str, ...]:
+    # Tests are seldom among what a model needs, so their runner is added beside it.
+    return ("pytest",) if (order.spec.build.test or "").split()[:1] == ["pytest"] else ()
+
+
+def _test(
+    order: JobOrder,
+    folder: Path,
+    environment: Environment,
+    *,
+    inherited: Mapping[str, str],
+    processes: StepProcesses,
+    tell: Tell,
+) -> str:
+    command = order.spec.build.test or ""
+    started = time.monotonic()
+    log = folder / "tests.txt"
+    variables = allowed(inherited)
+    variables["PATH"] = f"{environment.bin_folder}:{variables.get('PATH', '/usr/bin:/bin')}"
+    variables["PYTHONDONTWRITEBYTECODE"] = "1"
+    ended = processes.run(command, folder=order.project_root, environment=variables, log=log, timeout_seconds=None)
+    took = length(time.monotonic() - started)
+    output = log.read_text(encoding="utf-8", errors="replace")
+    tell("log", output.rstrip())
+    if not ended.succeeded:
+        raise JobFailedError(f"the tests failed: '{command}': {ended.sentence}", log_tail=what_matters(log))
+    last = output.strip().splitlines()[-1] if output.strip() else "passed"
+    tell("stage", f"tests: {last.strip('= ')}")
+    return f"tests passed in {took}"
