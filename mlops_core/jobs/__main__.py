@@ -88,19 +88,18 @@ class Job:
                 tell=progress.tell,
             )
         except HeadraceError as error:
-            return self._failed(
-                str(error), getattr(error, "log_tail", ""), isinstance(error, JobFailedError) and error.cancelled
-            )
+            return self._failed(error)
         if self._cancelled:
             return "cancelled", "cancelled while it ran", ""
         return "succeeded", done, ""
 
-    def _failed(self, reason: str, log_tail: str, cancelled: bool) -> _Ended:
+    def _failed(self, error: HeadraceError) -> _Ended:
+        log_tail = error.log_tail if isinstance(error, JobFailedError) else ""
         if self._timed_out:
             return "failed", f"the {self._order.stage} job ran into its timeout of {length(self._timeout())}", log_tail
-        if self._cancelled or cancelled:
+        if self._cancelled or (isinstance(error, JobFailedError) and error.cancelled):
             return "cancelled", "cancelled while it ran", ""
-        return "failed", reason, log_tail
+        return "failed", str(error), log_tail
 
     def _timeout(self) -> float:
         spec = self._order.spec

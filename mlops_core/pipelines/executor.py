@@ -245,7 +245,7 @@ class _Executor:
             self._progress.tell("log", f"{step.name}: {note}")
         run_id = self._start_run(context, step)
         runner = StepRunner(context, step, environment, inputs)
-        if step.sweep is not None:
+        if step.sweep is not None:  # noqa: SIM108 - two ways of running read better apart
             result = SweepRunner(runner, step.sweep, seed_of(key)).run(run_id)
         else:
             result = runner.run(run_id)

@@ -1,0 +1,247 @@
+"""
+Jobs as detached processes: a folder each, found again after a restart of the controller.
+
+Crash-safe by names: the folder with the request is made by one rename (the intent), then the process is started, which
+takes the folder's lock. A submit that finds the folder starts nothing, unless no process has the lock and no status was
+written: then the crash came in between, and the job is started now. A second process would find the lock taken and end.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from mlops_core.adapters.local.durable_files import last_lines, read_record, sync_folder
+from mlops_core.adapters.local.processes import start_detached
+from mlops_core.domain.errors import NotFoundError
+from mlops_core.domain.ids import JobName
+from mlops_core.jobs.request import LOG, PROGRESS, REQUEST, STATUS, JobOrder, JobReport
+from mlops_core.pipelines.step_process import allowed
+from mlops_core.ports import JobProgress, JobRequest, JobStatus
+
+_GRACE_SECONDS = 8.0
+# A job that was just started has not taken its lock yet.
+_START_SECONDS = 20.0
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerOptions:
+    """
+    Where jobs are kept and what they are told.
+
+    Attributes:
+        folder: Of all jobs.
+        caches: Shared by all jobs.
+        inherited: The controller's environment, of which jobs get an allow-list (and what installers need).
+    """
+
+    folder: Path
+    caches: Path
+    inherited: Mapping[str, str]
+    tracking_uri: str | None = None
+    events_url: str | None = None
+    cores: int = 2
+
+
+class ProcessJobRunner:
+    """The `JobRunner` of the local backend."""
+
+    def __init__(self, options: RunnerOptions) -> None:
+        self._options = options
+        options.folder.mkdir(parents=True, exist_ok=True)
+
+    def submit(self, request: JobRequest) -> None:
+        """Start a job; the same name again finds the first and starts nothing."""
+        folder = self._folder(request.name)
+        if not folder.exists():
+            self._make(folder, request)
+        if not (folder / STATUS).exists() and not _is_locked(folder):
+            self._start(folder)
+
+    def status(self, name: JobName) -> JobStatus | None:
+        """Ask for a job; None when there never was one of this name."""
+        folder = self._folder(name)
+        if not folder.exists():
+            return None
+        if (folder / STATUS).exists():
+            report = JobReport.model_validate_json((folder / STATUS).read_bytes())
+            return JobStatus(
+                name,
+                report.outcome,
+                report.reason,
+                report.log_tail,
+                datetime.fromtimestamp(report.started_at, UTC),
+                datetime.fromtimestamp(report.ended_at, UTC),
+            )
+        if _is_locked(folder) or time.time() - _started_at(folder) < _START_SECONDS:
+            return JobStatus(name, None)
+        return self._died(name, folder)
+
+    def cancel(self, name: JobName) -> None:
+        """Stop a job with everything that it started."""
+        folder = self._folder(name)
+        if not folder.exists() or (folder / STATUS).exists():
+            return
+        process = _process_of(folder)
+        if process is not None:
+            tree = [process, *process.children(recursive=True)]
+            process.send_signal(signal.SIGTERM)
+            _, alive = psutil.wait_procs([process], timeout=_GRACE_SECONDS)
+            for each in tree if alive else []:
+                _kill(each)
+        if not (folder / STATUS).exists():
+            self._write_status(folder, "cancelled", "cancelled while it ran")
+
+    def progress(self, name: JobName, *, after: int = 0) -> Sequence[JobProgress]:
+        """Read a job's progress after a sequence number."""
+        path = self._folder(name) / PROGRESS
+        if not path.exists():
+            return []
+        lines = []
+        for sequence, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if sequence <= after:
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                # The last line is still being written; it is read whole the next time.
+                break
+            lines.append(JobProgress(sequence, datetime.fromisoformat(record["at"]), record["text"], record["kind"]))
+        return lines
+
+    def log(self, name: JobName) -> Iterator[bytes]:
+        """Read a job's whole log: its own, and each step's. Raises NotFoundError."""
+        folder = self._folder(name)
+        if not (folder / LOG).exists():
+            raise NotFoundError("log of job", name, advice="The job has not started yet.")
+        yield from _chunks(folder / LOG)
+        for path in sorted((folder / "pipeline" / "steps").glob("**/log.txt")):
+            step = path.parent.relative_to(folder / "pipeline" / "steps").as_posix()
+            yield f"\n--- step {step}\n".encode()
+            yield from _chunks(path)
+
+    def folder_of(self, name: JobName) -> Path:
+        """Say where a job's files are."""
+        return self._folder(name)
+
+    def _folder(self, name: str) -> Path:
+        return self._options.folder / name
+
+    def _make(self, folder: Path, request: JobRequest) -> None:
+        options = self._options
+        order = JobOrder(
+            name=request.name,
+            stage=request.stage,
+            project=request.project.name,
+            repository=request.project.clone_url,
+            commit=request.commit,
+            manifest=request.project.manifest,
+            spec=request.spec,
+            caches=str(options.caches),
+            tracking_uri=options.tracking_uri,
+            events_url=options.events_url,
+            resume_from=str(self._folder(request.resume_from)) if request.resume_from else None,
+            cores=options.cores,
+        )
+        beside = options.folder / f".{request.name}.{uuid.uuid4().hex}"
+        beside.mkdir()
+        with (beside / REQUEST).open("w", encoding="utf-8") as file:
+            file.write(order.model_dump_json())
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            beside.rename(folder)
+        except OSError:
+            # Another process submitted the same job a moment earlier: its folder counts.
+            shutil.rmtree(beside, ignore_errors=True)
+        sync_folder(options.folder)
+
+    def _start(self, folder: Path) -> None:
+        (folder / "started").write_text(str(time.time()))
+        package = Path(__file__).resolve().parents[3]
+        environment = {
+            **allowed(self._options.inherited),
+            **{
+                key: value
+                for key, value in self._options.inherited.items()
+                if key.startswith(("PIP_", "UV_", "PYENV_"))
+            },
+            "PYTHONPATH": str(package),
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = [sys.executable, "-m", "mlops_core.jobs", str(folder)]
+        start_detached(command, folder=folder, environment=environment, log=folder / "process.txt")
+
+    def _died(self, name: JobName, folder: Path) -> JobStatus:
+        """Record that a job's process is gone without a word, so that everybody sees the same."""
+        tail = last_lines(folder / "process.txt") or last_lines(folder / LOG)
+        self._write_status(folder, "failed", f"the process of job '{name}' died (killed, or out of memory)", tail)
+        return self.status(name) or JobStatus(name, "failed")
+
+    def _write_status(self, folder: Path, outcome: str, reason: str, log_tail: str = "") -> None:
+        now = time.time()
+        report = JobReport.model_validate(
+            {
+                "outcome": outcome,
+                "reason": reason,
+                "log_tail": log_tail,
+                "started_at": _started_at(folder),
+                "ended_at": now,
+            }
+        )
+        beside = folder / f".{STATUS}.{uuid.uuid4().hex}"
+        beside.write_text(report.model_dump_json())
+        beside.replace(folder / STATUS)
+
+
+def _is_locked(folder: Path) -> bool:
+    """Tell whether a process holds the folder's lock: the truth about whether the job runs."""
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def _started_at(folder: Path) -> float:
+    try:
+        return float((folder / "started").read_text())
+    except (OSError, ValueError):
+        return folder.stat().st_mtime
+
+
+def _process_of(folder: Path) -> psutil.Process | None:
+    if not _is_locked(folder):
+        return None
+    record = read_record(folder / "lock")
+    try:
+        return psutil.Process(int(record["pid"])) if record else None
+    except (psutil.NoSuchProcess, KeyError, ValueError):
+        return None
+
+
+def _kill(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk

@@ -1,0 +1,180 @@
+"""
+The `post-receive` hook: tell the controller of a push as a repository host would, then print the run as it goes.
+
+git shows what is printed here as `remote: ...`. Ending the push (Ctrl-C, a closed terminal) ends only the watching. Where
+no controller is up, the push is stored all the same: the controller finds it by its branch when it starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import hmac
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from mlops_core.adapters.hosts.local import SIGNATURE_HEADER
+from mlops_core.adapters.local.repositories import webhook_secret
+
+_TRIES = 3
+_POLL_SECONDS = 0.3
+_MOST_CHANGED = 1_000
+# Longer than the slowest training; whoever waits so long has better ways to look.
+_PATIENCE_SECONDS = 6 * 3600
+
+
+def main(data_folder: Path, repository: str, lines: Iterable[str]) -> int:
+    """Handle a push. Always returns 0: the refs are updated already, and git could not take that back."""
+    pushes = [_push(line) for line in lines if line.strip()]
+    address = _address(data_folder)
+    if address is None:
+        say("stored; no controller is up. Start it: headrace up. It will find this push.")
+        return 0
+    answer = _tell(address, data_folder, repository, pushes)
+    if answer is None:
+        return 0
+    if not answer["runs"]:
+        say("nothing to do: no branch was pushed that Headrace builds")
+    for run in answer["runs"]:
+        _watch(address, run["run_id"])
+    return 0
+
+
+def say(text: str) -> None:
+    """Print for whoever pushes; a terminal that is gone is no reason to stop."""
+    with contextlib.suppress(BrokenPipeError, OSError):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+def _push(line: str) -> dict[str, Any]:
+    before, after, ref = line.split()
+    deleted = set(after) == {"0"}
+    return {
+        "ref": ref,
+        "before": before,
+        "after": after,
+        "pushed_at": datetime.now(UTC).isoformat(),
+        "pushed_by": getpass.getuser(),
+        "message": "" if deleted else _git("log", "-1", "--format=%s", after),
+        "changed": None if deleted else _changed(before, after),
+    }
+
+
+def _changed(before: str, after: str) -> list[str] | None:
+    if set(before) == {"0"}:
+        return None
+    names = _git("diff", "--name-only", "--no-renames", before, after).splitlines()
+    return names if 0 < len(names) <= _MOST_CHANGED else None
+
+
+def _git(*arguments: str) -> str:
+    # In a hook, GIT_DIR is the repository that was pushed to.
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout.strip()
+
+
+def _address(data_folder: Path) -> str | None:
+    try:
+        return str(json.loads((data_folder / "up.json").read_text())["address"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _tell(address: str, data_folder: Path, repository: str, pushes: list[dict[str, Any]]) -> dict[str, Any] | None:
+    body = json.dumps({"repository": repository, "pushes": pushes}).encode()
+    signature = hmac.new(webhook_secret(data_folder), body, hashlib.sha256).hexdigest()
+    headers = {SIGNATURE_HEADER: f"sha256={signature}", "content-type": "application/json"}
+    for number in range(_TRIES):
+        try:
+            answer = httpx.post(f"{address}/api/webhooks/local", content=body, headers=headers, timeout=30.0)
+        except httpx.HTTPError:
+            time.sleep(0.5 * (number + 1))
+            continue
+        if answer.is_success:
+            view: dict[str, Any] = answer.json()
+            return view
+        say(f"the controller refused the push: {_error(answer)}")
+        return None
+    say(f"stored; the controller at {address} does not answer. Start it: headrace up. It will find this push.")
+    return None
+
+
+def _error(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status_code} {answer.text[:200]}"
+
+
+def _watch(address: str, run_id: str) -> None:
+    say(f"run {run_id}")
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    after, view = "", None
+    with httpx.Client(base_url=f"{address}/api", timeout=30.0) as client:
+        while time.monotonic() < deadline:
+            view = _look(client, run_id, after)
+            if view is None:
+                time.sleep(_POLL_SECONDS)
+                continue
+            for line in view["lines"]:
+                _print_line(line)
+            if view["ended"] or view["state"] == "awaiting_approval":
+                break
+            if view["next"] == after:
+                time.sleep(_POLL_SECONDS)
+            after = view["next"]
+    if view is not None:
+        _print_end(address, run_id, view)
+
+
+def _look(client: httpx.Client, run_id: str, after: str) -> dict[str, Any] | None:
+    """Look at a run; None where it is not there yet (its event is on the way) or the controller is busy."""
+    try:
+        answer = client.get(f"/runs/{run_id}/progress", params={"after": after})
+    except httpx.HTTPError:
+        return None
+    if not answer.is_success:
+        return None
+    view: dict[str, Any] = answer.json()
+    return view
+
+
+def _print_line(line: dict[str, Any]) -> None:
+    if line["kind"] == "state":
+        state, _, reason = line["text"].partition(": ")
+        say(f"  {state:<18} {reason.splitlines()[0][:100] if reason else ''}".rstrip())
+    elif line["kind"] in ("stage", "metric"):
+        for text in line["text"].splitlines()[:3]:
+            say(f"    {text[:110]}")
+
+
+def _print_end(address: str, run_id: str, view: dict[str, Any]) -> None:
+    if view["state"] == "live":
+        say(f"live: {address}{view['address']}")
+    elif view["state"] == "awaiting_approval":
+        say(f"waits for a person: headrace approve {run_id}  (or: headrace reject {run_id})")
+    elif view["ok"]:
+        say(f"{view['state']}: {view['reason']}")
+    else:
+        say(f"{view['state'].upper()}: {view['reason']}")
+        for text in view["log_tail"].splitlines()[-25:]:
+            say(f"  | {text}")
+        say(f"the whole story: headrace show {run_id}")
+
+
+if __name__ == "__main__":
+    # Ctrl-C of the push ends the watching, silently.
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.stdin))
