@@ -79,7 +79,11 @@ class Controller:
             NotFoundError: There is no such run.
             RefusedError: The state that the run is in does not permit it.
         """
-        return self._commit(run_id, lambda run: decide(run, decision, self.world.clock.now()))
+
+        def event_for(run: Run) -> ev.Event:
+            return decided_before(run, decision) or decide(run, decision, self.world.clock.now())
+
+        return self._commit(run_id, event_for)
 
     def _commit(self, run_id: RunId, event_for: Callable[[Run], ev.Event]) -> Run:
         for _ in range(_MAX_CONFLICTS):
@@ -170,6 +174,9 @@ class Controller:
         """
 
         def event_for(run: Run) -> ev.Event:
+            before = run.facts.get(ev.EffectReplayed, key)
+            if before is not None and before.by == by and _pending(run, key) is not None:
+                return before
             if failure_of(run, key) is None:
                 raise RefusedError(f"Effect '{key}' of run '{run_id}' has not failed: there is nothing to replay.")
             return ev.EffectReplayed(at=self.world.clock.now(), key=key, attempt=attempts_of(run, key) + 1, by=by)
@@ -183,6 +190,20 @@ class Controller:
         except NotFoundError:
             return False
         return True
+
+
+_ANSWERS: dict[str, type[ev.RunCancelled | ev.GatesWaived | ev.ReleaseApproved | ev.ReleaseRejected]] = {
+    "cancel": ev.RunCancelled,
+    "waive": ev.GatesWaived,
+    "approve": ev.ReleaseApproved,
+    "reject": ev.ReleaseRejected,
+}
+
+
+def decided_before(run: Run, decision: Decision) -> ev.Event | None:
+    """Find the same wish of the same person: whoever repeats it because no answer came is told that it was taken."""
+    fact = run.facts.get(_ANSWERS[decision.wish])
+    return fact if fact is not None and (fact.by, fact.reason) == (decision.by, decision.reason) else None
 
 
 def effect_message(run_id: RunId, key: EffectKey) -> str:

@@ -32,6 +32,7 @@ from mlops_core.domain.events import GitPush
 from mlops_core.domain.ids import CommitId, EffectKey, JobName, ProjectName, RunId
 from mlops_core.domain.run import Run
 from mlops_core.ports import ProjectRecord
+from mlops_core.services.smoke import SmokeTester
 from mlops_core.services.world import World
 
 MANIFEST = b"""
@@ -86,6 +87,7 @@ class Bench:
     deployer: FakeDeployer
     source: FakeSourceHost
     database: Database
+    smoke: SmokeTester
     random: Random = field(default_factory=lambda: Random(0))
 
     def run(self, run_id: RunId) -> Run:
@@ -159,5 +161,6 @@ def make_bench(
     if wrap is not None:
         world = wrap(world)
     world.projects.put(PROJECT)
-    app = assemble(world, verifiers={}, smoke=AlwaysPasses())  # type: ignore[arg-type] - structural stand-in
-    return Bench(app, clock, queue, bus, jobs, registry, deployer, source, database, Random(seed))
+    smoke: SmokeTester = AlwaysPasses()  # type: ignore[assignment] - structural stand-in
+    app = assemble(world, verifiers={}, smoke=smoke)
+    return Bench(app, clock, queue, bus, jobs, registry, deployer, source, database, smoke, Random(seed))

@@ -11,9 +11,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mlops_core.domain.events import JobStage
+from mlops_core.domain.events import JobStage, Revival
 from mlops_core.domain.ids import EffectKey, JobName, ModelVersion
 from mlops_core.domain.values import Timestamp, Value
+
+# Whether the run has heard that there is something to tidy up. A process that died between making a thing and telling
+# of it leaves one unheard of, so tidying up is tried in any case, and again when the thing is heard of after all.
+Heard = bool
+
+
+def _cleanup(verb: str, heard: bool) -> str:
+    return verb if heard else f"{verb}-unheard"
 
 
 class DecidePolicy(Value):
@@ -46,11 +54,13 @@ class CancelJob(Value):
     kind: Literal["cancel_job"] = "cancel_job"
     stage: JobStage
     job_name: JobName
+    revival: Revival = 0
+    heard: Heard = True
 
     @property
     def key(self) -> EffectKey:
         """One per stage."""
-        return EffectKey(f"cancel:{self.stage}")
+        return EffectKey(f"{_cleanup('cancel', self.heard)}:{self.stage}")
 
 
 class FindModel(Value):
@@ -89,6 +99,7 @@ class TakeReleaseLock(Value):
 
     kind: Literal["take_release_lock"] = "take_release_lock"
     version: ModelVersion
+    revival: Revival = 0
 
     @property
     def key(self) -> EffectKey:
@@ -100,11 +111,13 @@ class ReturnReleaseLock(Value):
     """Let the next run release."""
 
     kind: Literal["return_release_lock"] = "return_release_lock"
+    revival: Revival = 0
+    heard: Heard = True
 
     @property
     def key(self) -> EffectKey:
         """One per run."""
-        return EffectKey("unlock")
+        return EffectKey(_cleanup("unlock", self.heard))
 
 
 class DeployVersion(Value):
@@ -112,6 +125,7 @@ class DeployVersion(Value):
 
     kind: Literal["deploy_version"] = "deploy_version"
     version: ModelVersion
+    revival: Revival = 0
 
     @property
     def key(self) -> EffectKey:
@@ -124,11 +138,13 @@ class DeleteDeployment(Value):
 
     kind: Literal["delete_deployment"] = "delete_deployment"
     version: ModelVersion
+    revival: Revival = 0
+    heard: Heard = True
 
     @property
     def key(self) -> EffectKey:
         """One per version."""
-        return EffectKey(f"undeploy:{self.version}")
+        return EffectKey(f"{_cleanup('undeploy', self.heard)}:{self.version}")
 
 
 class SmokeTest(Value):

@@ -30,6 +30,15 @@ JobStage = Literal["build", "train"]
 JobOutcome = Literal["succeeded", "failed", "cancelled"]
 
 
+# How often a person had brought the run back from its end (`Run.revivals`) when this happened: what was tidied up at
+# that end, such as the release lock, has to be had again.
+Revival = Annotated[int, Field(ge=0)]
+
+
+def _of_revival(revival: int) -> list[str]:
+    return [str(revival)] if revival else []
+
+
 class Fact(Value):
     """What all events have: the time at which it happened, as told by whoever tells it."""
 
@@ -87,7 +96,7 @@ class ModelAnnounced(Fact):
     version: ModelVersion
 
     def _identity(self) -> list[str]:
-        return [self.version]
+        return [self.model, self.version]
 
 
 class ModelFound(Fact):
@@ -155,6 +164,10 @@ class ReleaseLockTaken(Fact):
 
     kind: Literal["release_lock_taken"] = "release_lock_taken"
     champion: ModelVersion | None
+    revival: Revival = 0
+
+    def _identity(self) -> list[str]:
+        return _of_revival(self.revival)
 
 
 class DeploymentRequested(Fact):
@@ -162,6 +175,10 @@ class DeploymentRequested(Fact):
 
     kind: Literal["deployment_requested"] = "deployment_requested"
     version: ModelVersion
+    revival: Revival = 0
+
+    def _identity(self) -> list[str]:
+        return _of_revival(self.revival)
 
 
 class DeploymentReady(Fact):
@@ -169,6 +186,10 @@ class DeploymentReady(Fact):
 
     kind: Literal["deployment_ready"] = "deployment_ready"
     version: ModelVersion
+    revival: Revival = 0
+
+    def _identity(self) -> list[str]:
+        return _of_revival(self.revival)
 
 
 class DeploymentFailed(Fact):
@@ -178,6 +199,10 @@ class DeploymentFailed(Fact):
     version: ModelVersion
     reason: str
     log_tail: str = Field("", max_length=8_000)
+    revival: Revival = 0
+
+    def _identity(self) -> list[str]:
+        return _of_revival(self.revival)
 
 
 class SmokeTested(Fact):
@@ -233,9 +258,10 @@ class EffectDone(Fact):
 
     kind: Literal["effect_done"] = "effect_done"
     key: EffectKey
+    revival: Revival = 0
 
     def _identity(self) -> list[str]:
-        return [self.key]
+        return [self.key, *_of_revival(self.revival)]
 
 
 class EffectFailed(Fact):

@@ -92,8 +92,26 @@ def _first_judgement(run: Run) -> ev.GatesJudged | None:
     return judged[0] if judged else None
 
 
-def judgement_under_lock(run: Run) -> ev.GatesJudged | None:
+def lock_of(run: Run) -> ev.ReleaseLockTaken | None:
+    """Read that the run may release; what it held before its end does not count after a revival."""
     lock = run.facts.get(ev.ReleaseLockTaken)
+    return lock if lock and lock.revival == run.revivals else None
+
+
+def requested(run: Run) -> ev.DeploymentRequested | None:
+    """Read that the deployment was asked for, since the last revival."""
+    asked = run.facts.get(ev.DeploymentRequested)
+    return asked if asked and asked.revival == run.revivals else None
+
+
+def deployed(run: Run) -> ev.DeploymentReady | None:
+    """Read that the deployment answers, since the last revival."""
+    ready = run.facts.get(ev.DeploymentReady)
+    return ready if ready and ready.revival == run.revivals else None
+
+
+def judgement_under_lock(run: Run) -> ev.GatesJudged | None:
+    lock = lock_of(run)
     return run.facts.get(ev.GatesJudged, lock.champion or "-") if lock else None
 
 
@@ -151,8 +169,9 @@ def gates_fail_under_lock(run: Run) -> str | None:
 
 def deployment_failed(run: Run) -> str | None:
     failed = run.facts.get(ev.DeploymentFailed)
-    ready = run.facts.get(ev.DeploymentReady)
-    return f"version {failed.version} does not start: {failed.reason}" if failed and ready is None else None
+    if failed is None or failed.revival != run.revivals or deployed(run) is not None:
+        return None
+    return f"version {failed.version} does not start: {failed.reason}"
 
 
 def smoke_failed(run: Run) -> str | None:
@@ -161,8 +180,9 @@ def smoke_failed(run: Run) -> str | None:
 
 
 def stages_passed(run: Run) -> str | None:
-    ready = run.facts.get(ev.DeploymentReady) is not None
-    if not ready or run.facts.get(ev.ReleaseLockTaken) is None or needs_judgement(run):
+    if run.facts.get(ev.TrafficShifted) is None and (
+        deployed(run) is None or lock_of(run) is None or needs_judgement(run)
+    ):
         return None
     return "the deployment answers" if next_smoke(run) is None else None
 

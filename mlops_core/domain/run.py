@@ -16,7 +16,7 @@ from pydantic import Field
 
 from mlops_core.domain import events as ev
 from mlops_core.domain.effects import PendingEffect
-from mlops_core.domain.ids import CommitId, JobName, ModelName, ModelVersion, ProjectName, RunId, job_of_run
+from mlops_core.domain.ids import CommitId, EffectKey, JobName, ModelName, ModelVersion, ProjectName, RunId, job_of_run
 from mlops_core.domain.project import ProjectSpec
 from mlops_core.domain.values import Timestamp, Value
 
@@ -76,12 +76,6 @@ class Trigger(Value):
     resume_from: RunId | None = None
     version: ModelVersion | None = None
 
-    def is_newer_than(self, other: Trigger) -> bool:
-        """Tell which of two pushes to a branch came later; hosts that tell whole seconds need the chain of commits."""
-        if self.ordinal != other.ordinal:
-            return self.ordinal > other.ordinal
-        return self.before is not None and self.before == other.commit
-
 
 class StateEntry(Value):
     """That a run entered a state, when and why."""
@@ -111,8 +105,9 @@ class Facts(Value):
         return found if isinstance(found, kind) else None
 
     def all(self, kind: type[F]) -> list[F]:
-        """Read all facts of a kind, earliest first."""
-        return sorted((fact for fact in self.slots.values() if isinstance(fact, kind)), key=lambda fact: fact.at)
+        """Read all facts of a kind, earliest first, those of the same moment in an order of their own."""
+        found = [(fact.at, slot, fact) for slot, fact in self.slots.items() if isinstance(fact, kind)]
+        return [fact for _, _, fact in sorted(found, key=lambda each: each[:2])]
 
 
 def slot_of(event: ev.Event) -> str:
@@ -122,18 +117,42 @@ def slot_of(event: ev.Event) -> str:
             return f"{event.kind}:{event.stage}"
         case ev.GatesJudged():
             return f"{event.kind}:{event.champion or '-'}"
-        case ev.ModelAnnounced():
-            return f"{event.kind}:{event.version}"
-        case ev.EffectDone():
+        case ev.EffectDone() | ev.EffectFailed() | ev.EffectReplayed():
             return f"{event.kind}:{event.key}"
-        case ev.EffectFailed() | ev.EffectReplayed():
-            return f"{event.kind}:{event.key}:{event.attempt}"
         case _:
             return event.kind
 
 
-def _rank(event: ev.Event) -> tuple[Timestamp, str]:
-    return event.at, event.model_dump_json()
+def _rank(event: ev.Event) -> tuple[int, Timestamp, str]:
+    """Order the answers to one question: the newest round of the question first, then the earliest, then any rule."""
+    return -_round(event), event.at, event.model_dump_json()
+
+
+def _round(event: ev.Event) -> int:
+    match event:
+        case (
+            ev.ReleaseLockTaken()
+            | ev.DeploymentRequested()
+            | ev.DeploymentReady()
+            | ev.DeploymentFailed()
+            | ev.EffectDone()
+        ):
+            return event.revival
+        case ev.EffectFailed() | ev.EffectReplayed():
+            return event.attempt
+        case ev.ModelAnnounced():
+            return int(event.version) if event.version.isdecimal() else 0
+        case _:
+            return 0
+
+
+# Keys of effects that tidy up or tell: their failure does not end a run, so their replay does not revive one.
+_BESIDE_PROGRESS = ("announce", "cancel", "unlock", "undeploy")
+
+
+def is_progress(key: EffectKey) -> bool:
+    """Tell whether a run's progress depends on an effect."""
+    return not key.startswith(_BESIDE_PROGRESS)
 
 
 class Run(Value):
@@ -173,6 +192,16 @@ class Run(Value):
     def ended(self) -> bool:
         """Tell whether nothing will happen to the run by itself."""
         return self.state in ENDS
+
+    @property
+    def revivals(self) -> int:
+        """How often a person brought the run back from its end, by waiving gates or by replaying a failed effect."""
+        replays = (replay.attempt for replay in self.facts.all(ev.EffectReplayed) if is_progress(replay.key))
+        return sum(replays) + (self.facts.get(ev.GatesWaived) is not None)
+
+    def entered(self, state: State) -> bool:
+        """Tell whether the run ever was in a state."""
+        return any(entry.state is state for entry in self.entries)
 
     def job_name(self, stage: ev.JobStage) -> JobName:
         """Name the job of a stage."""

@@ -26,12 +26,15 @@ from mlops_core.domain.effects import (
 from mlops_core.domain.ids import EffectKey
 from mlops_core.domain.run import Run, State
 
+_JOB_STATES: dict[ev.JobStage, State] = {"build": State.BUILDING, "train": State.TRAINING}
+_Cleanup = ReturnReleaseLock | CancelJob | DeleteDeployment
+
 
 def wanted(run: Run) -> tuple[Effect, ...]:
     """List the effects that a run's state wants and whose facts are not there yet."""
     effects = [effect for effect in _wanted_in_state(run) if failure_of(run, effect.key) is None]
-    cleanup = [effect for effect in _wanted_at_end(run) if not _settled(run, effect.key)]
-    announcements = [effect for effect in _announcements(run) if not _settled(run, effect.key)]
+    cleanup = [effect for effect in _wanted_at_end(run) if not _settled(run, effect.key, effect.revival)]
+    announcements = [effect for effect in _announcements(run) if not _settled(run, effect.key, 0)]
     return (*effects, *cleanup, *announcements)
 
 
@@ -68,51 +71,62 @@ def _wanted_deploying(run: Run) -> list[Effect]:
     version = run.version
     if version is None:
         return []
-    lock = run.facts.get(ev.ReleaseLockTaken)
+    lock = guards.lock_of(run)
     if lock is None:
-        return [TakeReleaseLock(version=version)]
+        return [TakeReleaseLock(version=version, revival=run.revivals)]
     if guards.needs_judgement(run):
         return [JudgeGates(version=version, against=lock.champion, current=False)]
-    if run.facts.get(ev.DeploymentReady) is None:
-        requested = run.facts.get(ev.DeploymentRequested) is not None
-        return [] if requested else [DeployVersion(version=version)]
+    if guards.deployed(run) is None:
+        return [] if guards.requested(run) else [DeployVersion(version=version, revival=run.revivals)]
     stage = guards.next_smoke(run)
     return [SmokeTest(stage=stage.name, version=version)] if stage else []
 
 
-def _wanted_at_end(run: Run) -> list[Effect]:
+def _wanted_at_end(run: Run) -> list[_Cleanup]:
     if not run.ended and run.state is not State.LIVE:
         return []
-    effects: list[Effect] = [ReturnReleaseLock()] if run.facts.get(ev.ReleaseLockTaken) is not None else []
+    revival, released = run.revivals, run.entered(State.DEPLOYING)
+    effects: list[_Cleanup] = []
+    if released:
+        effects.append(ReturnReleaseLock(revival=revival, heard=guards.lock_of(run) is not None))
     if run.state is State.LIVE:
         return effects
-    effects += [CancelJob(stage=job.stage, job_name=job.job_name) for job in run.open_jobs()]
-    if run.facts.get(ev.DeploymentRequested) is not None and run.version is not None:
-        effects.append(DeleteDeployment(version=run.version))
+    for stage, state in _JOB_STATES.items():
+        if run.entered(state) and run.facts.get(ev.JobEnded, stage) is None:
+            heard = run.facts.get(ev.JobSubmitted, stage) is not None
+            effects.append(CancelJob(stage=stage, job_name=run.job_name(stage), revival=revival, heard=heard))
+    if released and run.version is not None:
+        # What was spared before because it served traffic is looked at once more when it no longer does.
+        served = run.facts.get(ev.TrafficShifted) is not None
+        heard = guards.requested(run) is not None
+        effects.append(DeleteDeployment(version=run.version, revival=revival + served, heard=heard))
     return effects
 
 
-def _announcements(run: Run) -> list[Effect]:
+def _announcements(run: Run) -> list[Announce]:
     before = ""
-    effects: list[Effect] = []
+    effects: list[Announce] = []
     for entry in run.entries:
         effects.append(Announce(state=entry.state, from_state=before, reason=entry.reason, at=entry.at))
         before = entry.state
     return effects
 
 
-def _settled(run: Run, key: EffectKey) -> bool:
-    return run.facts.get(ev.EffectDone, key) is not None or failure_of(run, key) is not None
+def _settled(run: Run, key: EffectKey, revival: int) -> bool:
+    done = run.facts.get(ev.EffectDone, key)
+    return (done is not None and done.revival >= revival) or failure_of(run, key) is not None
 
 
 def attempts_of(run: Run, key: EffectKey) -> int:
     """Count how often a person asked for an effect to be tried again."""
-    return sum(1 for replay in run.facts.all(ev.EffectReplayed) if replay.key == key)
+    replay = run.facts.get(ev.EffectReplayed, key)
+    return replay.attempt if replay else 0
 
 
 def failure_of(run: Run, key: EffectKey) -> ev.EffectFailed | None:
     """Find the failure of an effect that nobody has asked to be tried again since."""
-    return run.facts.get(ev.EffectFailed, key, str(attempts_of(run, key)))
+    failure = run.facts.get(ev.EffectFailed, key)
+    return failure if failure and failure.attempt >= attempts_of(run, key) else None
 
 
 def stuck_effect(run: Run) -> str | None:

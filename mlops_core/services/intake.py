@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mlops_core.controller import Controller
 from mlops_core.domain import events as ev
 from mlops_core.domain.errors import NotFoundError, RefusedError
+from mlops_core.domain.guards import deployed, requested
 from mlops_core.domain.ids import (
     CommitId,
     DeploymentName,
@@ -181,7 +182,10 @@ class Intake:
         registered = self._world.registry.version(model, version)
         run_id = self._world.runs.of_job(registered.job_name) if registered.job_name else None
         if run_id is not None:
-            self._controller.take(run_id, ev.ModelAnnounced(at=self._world.clock.now(), model=model, version=version))
+            # A pipeline may register other models beside the one that its run releases.
+            if self._world.runs.load(run_id).value.model in (None, model):
+                now = self._world.clock.now()
+                self._controller.take(run_id, ev.ModelAnnounced(at=now, model=model, version=version))
             return run_id
         record = self._world.projects.of_model(model)
         if record is None:
@@ -239,24 +243,33 @@ class Intake:
             self.look_at_deployment(self._world.runs.load(run_id).value)
         return run_id
 
-    def look_at_deployment(self, run: Run) -> None:
-        """Ask for the deployment that a run waits for, and take the answer."""
+    def look_at_deployment(self, run: Run) -> bool:
+        """
+        Ask for the deployment that a run waits for, and take the answer.
+
+        Returns: False where it is gone, so that it has to be asked for again.
+        """
         name = self._awaited_deployment(run)
         if name is None or run.version is None:
-            return
+            return True
         status = self._world.deployer.status(name)
         now = self._world.clock.now()
         if status.state == "ready":
-            self._controller.take(run.id, ev.DeploymentReady(at=now, version=run.version))
+            self._controller.take(run.id, ev.DeploymentReady(at=now, version=run.version, revival=run.revivals))
         elif status.state == "failed":
             failed = ev.DeploymentFailed(
-                at=now, version=run.version, reason=status.reason[:2_000], log_tail=status.log_tail[-8_000:]
+                at=now,
+                version=run.version,
+                reason=status.reason[:2_000],
+                log_tail=status.log_tail[-8_000:],
+                revival=run.revivals,
             )
             self._controller.take(run.id, failed)
+        return status.state != "absent"
 
     def _awaited_deployment(self, run: Run) -> DeploymentName | None:
-        waits = run.state is State.DEPLOYING and run.facts.get(ev.DeploymentRequested) is not None
-        if not waits or run.facts.get(ev.DeploymentReady) is not None or run.model is None or run.version is None:
+        waits = run.state is State.DEPLOYING and requested(run) is not None
+        if not waits or deployed(run) is not None or run.model is None or run.version is None:
             return None
         return deployment_of_version(run.model, run.version)
 

@@ -14,6 +14,7 @@ from mlops_core.domain.run import Run, State
 from mlops_core.domain.values import Timestamp
 from mlops_core.manifest import ManifestError, read_manifest
 from mlops_core.ports import ProjectRecord
+from mlops_core.services.succession import is_newer
 from mlops_core.services.world import World
 
 # A release under way is let finish: the release lock sees to it that the newer push goes over it.
@@ -90,9 +91,11 @@ class Policy:
         for other in self._world.runs.active_on_branch(run.project, run.trigger.branch):
             if other.id == run.id:
                 continue
-            if other.trigger.is_newer_than(run.trigger):
-                newer = other if newer is None or other.trigger.is_newer_than(newer.trigger) else newer
-            elif run.trigger.is_newer_than(other.trigger) and other.state not in _PAST_SUPERSEDING:
+            if is_newer(self._world, other, run):
+                # One whose policy is not decided may yet be skipped; if not, it supersedes this one then.
+                decided = other.facts.get(ev.PolicyDecided) is not None
+                newer = other if decided and (newer is None or is_newer(self._world, other, newer)) else newer
+            elif is_newer(self._world, run, other) and other.state not in _PAST_SUPERSEDING:
                 self._supersede(other.id, _superseded_by(run.id, other, self._world.clock.now()))
         return newer.id if newer else self._newer_champion(run, spec)
 
@@ -100,7 +103,7 @@ class Policy:
         champion = self._world.models.load(ModelName(spec.train.model)).value.champion
         if champion is None or champion.project != run.project or not spec.triggers.delivers(run.trigger.branch):
             return None
-        return champion.run_id if champion.ordinal > run.trigger.ordinal else None
+        return champion.run_id if is_newer(self._world, self._world.runs.load(champion.run_id).value, run) else None
 
 
 def _superseded_by(newer: RunId, run: Run, at: Timestamp) -> ev.Superseded:

@@ -67,7 +67,8 @@ class Reconciler:
         run = self._world.runs.load(run_id).value
         self._resend(run)
         self._ask_for_jobs(run)
-        self._intake.look_at_deployment(run)
+        if not self._intake.look_at_deployment(run) and run.version is not None:
+            self._release.request_deployment(run, run.version)
         self._expire(run)
         self._keep_alive(run)
 

@@ -24,6 +24,7 @@ from mlops_core.domain.model import LedgerEntry, LockAnswer, Model, Release, Rel
 from mlops_core.domain.run import Run
 from mlops_core.ports import DeploymentRequest
 from mlops_core.services.smoke import SmokeTester
+from mlops_core.services.succession import is_newer
 from mlops_core.services.training import model_of, spec_of
 from mlops_core.services.world import World
 
@@ -55,25 +56,52 @@ class ReleaseService:
     def take_lock(self, run: Run, effect: TakeReleaseLock) -> list[ev.Event]:
         """Become the run that releases; while another does, the effect stays pending and that run wakes this one."""
         wanted = ReleaseLock(run_id=run.id, version=effect.version, ordinal=run.trigger.ordinal)
-        model, answer = self._change(run, lambda model: model.with_lock(wanted))
+
+        def ask(model: Model) -> tuple[Model, LockAnswer]:
+            return self._without_orphan(model).with_lock(wanted, outdated=self._is_outdated(run, model))
+
+        model, answer = self._change(run, ask)
         now = self._world.clock.now()
         if answer is LockAnswer.BUSY:
             return []
         if answer is LockAnswer.OUTDATED and model.champion is not None:
             reason = f"version {model.champion.version} of a newer push is in service: run {model.champion.run_id}"
             return [ev.Superseded(at=now, by_run=model.champion.run_id, reason=reason)]
-        return [ev.ReleaseLockTaken(at=now, champion=model.champion.version if model.champion else None)]
+        champion = model.champion.version if model.champion else None
+        return [ev.ReleaseLockTaken(at=now, champion=champion, revival=effect.revival)]
+
+    def _is_outdated(self, run: Run, model: Model) -> bool:
+        """An older push must never go over a newer one."""
+        champion = model.champion
+        if champion is None or champion.run_id == run.id:
+            return False
+        return is_newer(self._world, self._world.runs.load(champion.run_id).value, run)
+
+    def _without_orphan(self, model: Model) -> Model:
+        """Free a lock that was taken for a run at the moment of its end, by a process that then died."""
+        if model.lock is None:
+            return model
+        holder = self._world.runs.load(model.lock.run_id).value
+        return model.without_lock(holder.id) if holder.ended and not holder.pending else model
 
     def return_lock(self, run: Run, effect: ReturnReleaseLock) -> list[ev.Event]:
         """Let the next run release."""
         model, _ = self._change(run, lambda model: (model.without_lock(run.id), LockAnswer.TAKEN))
         self._wake_waiting(model)
-        return [ev.EffectDone(at=self._world.clock.now(), key=effect.key)]
+        done = ev.EffectDone(at=self._world.clock.now(), key=effect.key, revival=effect.revival)
+        unheard = model.serves(run.id) and run.facts.get(ev.TrafficShifted) is None
+        # The run was stopped between its shift and the telling of it: it is live, whatever else was asked for.
+        return [*(self._tell_shift(run, model) if unheard else []), done]
 
     def deploy(self, run: Run, effect: DeployVersion) -> list[ev.Event]:
         """Ask for the deployment; its readiness is heard of or asked for later."""
+        name = self._name(run, effect.version)
+        if effect.revival and self._world.deployer.status(name).state == "failed":
+            # What failed before a person asked for another try; found again it would only fail again.
+            self._world.deployer.delete(name)
         self.request_deployment(run, effect.version)
-        return [ev.DeploymentRequested(at=self._world.clock.now(), version=effect.version)]
+        now = self._world.clock.now()
+        return [ev.DeploymentRequested(at=now, version=effect.version, revival=effect.revival)]
 
     def request_deployment(self, run: Run, version: ModelVersion) -> None:
         """Ask the deployer for a run's version; the same again finds the first."""
@@ -117,12 +145,17 @@ class ReleaseService:
             ordinal=run.trigger.ordinal,
             since=now,
         )
-        model = self._shift_record(run, release)
-        previous = model.previous
+        return self._tell_shift(run, self._shift_record(run, release))
+
+    def _tell_shift(self, run: Run, model: Model) -> list[ev.Event]:
+        now, previous = self._world.clock.now(), model.previous
+        if model.champion is None:
+            return []
+        version = model.champion.version
         if previous is not None and previous.run_id != run.id:
-            reason = f"version {release.version} took over: run {run.id}"
+            reason = f"version {version} took over: run {run.id}"
             self._take(previous.run_id, ev.Retired(at=now, by_run=run.id, reason=reason))
-        return [ev.TrafficShifted(at=now, version=effect.version, previous=previous.version if previous else None)]
+        return [ev.TrafficShifted(at=now, version=version, previous=previous.version if previous else None)]
 
     def _shift_record(self, run: Run, release: Release) -> Model:
         for _ in range(_MAX_CONFLICTS):
@@ -146,9 +179,10 @@ class ReleaseService:
 
     def delete(self, run: Run, effect: DeleteDeployment) -> list[ev.Event]:
         """End a deployment, unless its version carries traffic again or is about to."""
-        if not self._world.models.load(model_of(run)).value.needs(effect.version):
+        # The run has ended, so its own lock needs nothing, whether it was returned yet or not.
+        if not self._world.models.load(model_of(run)).value.without_lock(run.id).needs(effect.version):
             self._world.deployer.delete(self._name(run, effect.version))
-        return [ev.EffectDone(at=self._world.clock.now(), key=effect.key)]
+        return [ev.EffectDone(at=self._world.clock.now(), key=effect.key, revival=effect.revival)]
 
     def _change(self, run: Run, change: Callable[[Model], tuple[Model, LockAnswer]]) -> tuple[Model, LockAnswer]:
         for _ in range(_MAX_CONFLICTS):

@@ -40,17 +40,18 @@ class Training:
 
     def cancel(self, _: Run, effect: CancelJob) -> list[ev.Event]:
         """Stop a job that nobody waits for."""
-        self._world.jobs.cancel(effect.job_name)
-        return [ev.EffectDone(at=self._world.clock.now(), key=effect.key)]
+        if effect.heard or self._world.jobs.status(effect.job_name) is not None:
+            self._world.jobs.cancel(effect.job_name)
+        return [ev.EffectDone(at=self._world.clock.now(), key=effect.key, revival=effect.revival)]
 
     def find_model(self, run: Run, effect: FindModel) -> list[ev.Event]:
         """Ask the registry for what the pipeline registered; the newest version is the one to release."""
         model = model_of(run)
         now = self._world.clock.now()
         found = list(self._world.registry.versions_of_job(model, effect.job_name))
-        for announced in run.facts.all(ev.ModelAnnounced):
-            if announced.version not in {version.version for version in found}:
-                found.append(self._world.registry.version(model, announced.version))
+        announced = run.facts.get(ev.ModelAnnounced)
+        if announced and announced.model == model and announced.version not in {known.version for known in found}:
+            found.append(self._world.registry.version(model, announced.version))
         if not found:
             reason = (
                 f"the pipeline is complete, but it registered no version of model '{model}'. Register one in a step "
