@@ -8,7 +8,9 @@ from datetime import datetime
 from mlops_core.adapters.hosts.payload import (
     branch_ref,
     commit_of,
+    file_names,
     list_at,
+    nested_text,
     read_object,
     repository_name,
     text_at,
@@ -38,7 +40,6 @@ class LocalWebhook:
             commit = commit_of(push.get("after"), "after")
             if ref is None or commit is None:
                 continue
-            changed = push.get("changed")
             pushes.append(
                 GitPush(
                     host=HOST,
@@ -47,9 +48,9 @@ class LocalWebhook:
                     commit=commit,
                     before=commit_of(push.get("before"), "before"),
                     pushed_at=time_of(push.get("pushed_at"), received_at),
-                    pushed_by=text_at(push, "pushed_by", default="")[:200],
-                    message=text_at(push, "message", default="")[:500],
-                    changed=tuple(str(name) for name in changed) if isinstance(changed, list) else None,
+                    pushed_by=nested_text(push, "pushed_by")[:200],
+                    message=nested_text(push, "message")[:500],
+                    changed=file_names(push.get("changed")),
                 )
             )
         return pushes

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
 
 from mlops_core.domain.errors import BadInputError
 from mlops_core.domain.ids import CommitId
@@ -18,10 +19,13 @@ from mlops_core.domain.ids import CommitId
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # What git check-ref-format allows, without the rarer characters that no host lets a branch have.
 _BRANCH = re.compile(
-    r"refs/heads/(?![./-])(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]{1,244}(?<![./])"
+    r"refs/heads/(?![./-])(?!.*(?:\.\.|//|/\.|@\{|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]{1,244}(?<![./])"
 )
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.~][A-Za-z0-9_.~ /-]{0,254}")
-_MOST_COMMITS = 2_000
+_DELIVERY = re.compile(r"[\x21-\x7e]{1,200}")
+# GitHub lists no more commits of a push than this; with as many, some may be missing.
+_MOST_COMMITS = 2_048
+_MOST_FIELDS = 10
 
 Json = dict[str, Any]
 
@@ -41,6 +45,18 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"'{name}' is no JSON")
 
 
+def form_payload(body: bytes, host: str) -> bytes:
+    """Take the JSON out of a form's `payload` field. Raises BadInputError."""
+    try:
+        fields = parse_qs(body.decode("ascii"), errors="strict", max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise BadInputError(f"The body is not the form that {host} sends: {str(error)[:200]}.") from None
+    values = fields.get("payload", [])
+    if len(values) != 1:
+        raise BadInputError(f"The body is not the form that {host} sends: it must have one field 'payload'.")
+    return values[0].encode("utf-8")
+
+
 def mapping_at(data: Mapping[str, Any], *path: str) -> Json:
     """Read a nested object. Raises BadInputError, naming the path."""
     value: Any = data
@@ -58,8 +74,26 @@ def text_at(data: Mapping[str, Any], key: str, *, default: str | None = None) ->
         return default
     if not isinstance(value, str):
         raise BadInputError(f"The payload has no text at '{key}'.")
-    # A lone surrogate cannot be stored or sent on.
-    return value.encode("utf-8", "replace").decode()
+    return clean(value)
+
+
+def nested_text(data: Mapping[str, Any], *path: str) -> str:
+    """Read a text that only people read; what is missing or no text is empty, so that a push is not lost for it."""
+    value: Any = data
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return clean(value) if isinstance(value, str) else ""
+
+
+def clean(text: str) -> str:
+    """Replace lone surrogates, which can neither be stored nor sent on."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def delivery_of(headers: Mapping[str, str], name: str) -> str:
+    """Read a delivery's id from its header; one that is missing or strange is empty: it is only for people who search."""
+    value = headers.get(name, "")
+    return value if _DELIVERY.fullmatch(value) else ""
 
 
 def list_at(data: Mapping[str, Any], key: str) -> list[Json]:
@@ -94,14 +128,14 @@ def branch_ref(ref: str) -> str | None:
     if not ref.startswith("refs/heads/"):
         return None
     if not _BRANCH.fullmatch(ref):
-        raise BadInputError(f"'{ref[:100]!r}' is not the name of a branch.")
+        raise BadInputError(f"{ref[:100]!r} is not the name of a branch.")
     return ref
 
 
 def repository_name(value: str) -> str:
     """Check a repository's name. Raises BadInputError."""
     if not _REPOSITORY.fullmatch(value) or ".." in value or "//" in value:
-        raise BadInputError(f"'{value[:100]!r}' is not the name of a repository.")
+        raise BadInputError(f"{value[:100]!r} is not the name of a repository.")
     return value
 
 
@@ -124,12 +158,20 @@ def changed_files(commits: list[Json], *, complete: bool) -> tuple[str, ...] | N
 
     Returns: None where they are not told completely, so that a path filter cannot skip a push wrongly.
     """
-    if not complete or not commits or len(commits) > _MOST_COMMITS:
+    if not complete or not commits or len(commits) >= _MOST_COMMITS:
         return None
     files: set[str] = set()
     for commit in commits:
-        lists = [commit.get(key) for key in ("added", "modified", "removed")]
-        if any(not isinstance(names, list) for names in lists):
-            return None
-        files.update(str(name) for names in lists if names for name in names)
+        for key in ("added", "modified", "removed"):
+            names = file_names(commit.get(key))
+            if names is None:
+                return None
+            files.update(names)
     return tuple(sorted(files))
+
+
+def file_names(value: object) -> tuple[str, ...] | None:
+    """Read a list of file names; None for anything else."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return None
+    return tuple(clean(name) for name in value)
