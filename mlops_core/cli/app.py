@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import typer
 
-from mlops_core.cli import asking, steering
+from mlops_core.cli import asking, projects, steering
+from mlops_core.cli.up import up
 
 app = typer.Typer(
     name="headrace",
@@ -17,6 +18,11 @@ app = typer.Typer(
 )
 
 COMMANDS: tuple[Callable[..., None], ...] = (
+    up,
+    projects.add,
+    projects.init,
+    projects.validate,
+    projects.schema,
     asking.projects,
     asking.runs,
     asking.show,
@@ -31,6 +37,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(projects.pipeline, name="pipeline")
 app.add_typer(steering.dead_letters, name="dead-letters")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from mlops_core.domain.errors import BadInputError
+from mlops_core.domain.project import ProjectSpec
 from mlops_core.jobs.outcome import JobFailedError
 from mlops_core.jobs.request import JobOrder
 from mlops_core.jobs.source import fetch_commit
@@ -36,7 +37,7 @@ def build(order: JobOrder, folder: Path, *, inherited: Mapping[str, str], proces
     started = time.monotonic()
     fetch_commit(Path(order.repository), order.commit, order.source_folder)
     tell("stage", f"fetched {order.commit[:12]} in {length(time.monotonic() - started)}")
-    check_declared_files(order)
+    check_declared_files(order.project_root, order.spec, order.manifest)
     started = time.monotonic()
     run = pipeline_run(order, folder, inherited=inherited, processes=processes)
     plan = run.plan()
@@ -59,13 +60,14 @@ def _make(maker: EnvironmentMaker, spec: EnvironmentSpec, extra: tuple[str, ...]
     return made
 
 
-def check_declared_files(order: JobOrder) -> None:
+def check_declared_files(root: Path, spec: ProjectSpec, manifest: str) -> None:
     """
-    See that every file that `mlops.yaml` names is in the commit.
+    See that every file that `mlops.yaml` names is there.
 
-    Raises: ManifestError, BadInputError: Names file and key of what is missing.
+    Args:
+        root: The folder of `mlops.yaml`.
+    Raises: BadInputError: Names file and key of all that is missing.
     """
-    root, spec = order.project_root, order.spec
     declared = [("train.pipeline", spec.train.pipeline)]
     declared += [(f"build.assets[{number}]", path) for number, path in enumerate(spec.build.assets)]
     declared += [("release.serve.code", spec.release.serve.code)] if spec.release.serve.code else []
@@ -75,9 +77,11 @@ def check_declared_files(order: JobOrder) -> None:
         if stage.smoke
     ]
     declared += [(f"local.data[{name}]", path) for name, path in spec.local.data.items()]
-    missing = [f"{key}: there is no '{path}' in the commit." for key, path in declared if not (root / path).exists()]
+    missing = [
+        f"{key}: there is no '{path}' in the repository." for key, path in declared if not (root / path).exists()
+    ]
     if missing:
-        raise BadInputError("\n".join(f"{order.manifest}, {line}" for line in missing))
+        raise BadInputError("\n".join(f"{manifest}, {line}" for line in missing))
 
 
 def tests_environment(order: JobOrder, first: EnvironmentSpec) -> EnvironmentSpec:

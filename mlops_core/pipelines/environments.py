@@ -125,7 +125,7 @@ class EnvironmentMaker:
         left_out = [line for line in declared.lines if line in self.without]
         notes = tuple(f"'{line}' was left out (local: without in mlops.yaml)." for line in left_out)
         kept = tuple(line for line in declared.lines if line not in self.without)
-        return Requirements(kept, (*declared.notes, *notes))
+        return Requirements((*kept, *_implied(spec, kept)), (*declared.notes, *notes))
 
     def _install(self, name: str, target: Path, interpreter: Interpreter, lines: tuple[str, ...]) -> None:
         shutil.rmtree(target, ignore_errors=True)
@@ -158,6 +158,12 @@ class EnvironmentMaker:
         if done.returncode != 0:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()
             raise EnvironmentFailedError(name, "\n".join(f"  {line}" for line in said[-_SHOWN_LINES:]))
+
+
+def _implied(spec: EnvironmentSpec, lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Add what conda gives every Python unasked: older packages import pkg_resources, which setuptools 82 dropped."""
+    named = any(line.lower().startswith("setuptools") for line in lines)
+    return ("setuptools<81",) if spec.conda is not None and not named else ()
 
 
 def _digest(lines: tuple[str, ...], interpreter: Interpreter) -> str:

@@ -78,6 +78,8 @@ class PipelineRun:
     def execute(self, plan: PipelinePlan, listener: Callable[[Kind, str], None]) -> PipelineResult:
         """Execute a plan to its end."""
         tracking = MlflowTracking(self.tracking_uri, plan.experiment) if self.tracking_uri else None
+        if tracking is not None:
+            tracking.wait_until_ready()
         execution = Execution(
             folder=self.folder,
             project_root=self.project_root,

@@ -77,6 +77,18 @@ class MlflowTracking:
         """What steps get as `MLFLOW_TRACKING_URI`."""
         return self._uri
 
+    def wait_until_ready(self, seconds: float = 120.0) -> None:
+        """Wait for a server that is just starting. Raises TemporaryError when it does not come."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if self._client.get(f"{self._uri}/health", timeout=5.0).is_success:
+                    return
+            except httpx.TransportError as error:
+                if time.monotonic() > deadline:
+                    raise TemporaryError(f"The tracking server at {self._uri} does not answer: {error}.") from error
+            time.sleep(0.1)
+
     @property
     def experiment_id(self) -> str:
         """The experiment's id, asked for once."""

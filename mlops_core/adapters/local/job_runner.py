@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,14 +45,15 @@ class RunnerOptions:
     Attributes:
         folder: Of all jobs.
         caches: Shared by all jobs.
+        tracking_uri, events_url: Asked at each submit, since both are known only once their servers are up.
         inherited: The controller's environment, of which jobs get an allow-list (and what installers need).
     """
 
     folder: Path
     caches: Path
     inherited: Mapping[str, str]
-    tracking_uri: str | None = None
-    events_url: str | None = None
+    tracking_uri: Callable[[], str | None] = lambda: None
+    events_url: Callable[[], str | None] = lambda: None
     cores: int = 2
 
 
@@ -151,8 +152,8 @@ class ProcessJobRunner:
             manifest=request.project.manifest,
             spec=request.spec,
             caches=str(options.caches),
-            tracking_uri=options.tracking_uri,
-            events_url=options.events_url,
+            tracking_uri=options.tracking_uri(),
+            events_url=options.events_url(),
             resume_from=str(self._folder(request.resume_from)) if request.resume_from else None,
             cores=options.cores,
         )

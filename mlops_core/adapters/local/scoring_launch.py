@@ -122,9 +122,7 @@ def environments_in(folder: Path, inherited: Mapping[str, str]) -> MakeEnvironme
         local = request.spec.local if request.spec is not None else Local()
         maker = EnvironmentMaker(folder=folder, inherited=inherited, python=local.python, without=local.without)
         with log.open("a", encoding="utf-8") as lines:
-            made = maker.make(
-                spec, extra=(*SERVING_REQUIREMENTS, *_assumed(spec)), tell=lambda text: _tell(lines, text)
-            )
+            made = maker.make(spec, extra=SERVING_REQUIREMENTS, tell=lambda text: _tell(lines, text))
         return Path(made.python)
 
     return make
@@ -167,11 +165,6 @@ def stage_serving(target: Path) -> Path:
             raise
         shutil.rmtree(beside)
     return staged
-
-
-def _assumed(spec: EnvironmentSpec) -> tuple[str, ...]:
-    """Add what conda environments have without asking: older MLflow imports pkg_resources, gone in setuptools 82."""
-    return ("setuptools<81",) if spec.conda is not None and "setuptools" not in str(spec.conda) else ()
 
 
 def _tell(log: TextIO, text: str) -> None:
