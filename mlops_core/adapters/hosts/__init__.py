@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from mlops_core.adapters.hosts.azure_devops import AzureDevOpsWebhook
+from mlops_core.adapters.hosts.bitbucket import BitbucketServerWebhook, BitbucketWebhook
+from mlops_core.adapters.hosts.gitea import GiteaWebhook
 from mlops_core.adapters.hosts.github import GitHubWebhook
+from mlops_core.adapters.hosts.gitlab import GitLabWebhook
 from mlops_core.adapters.hosts.local import LocalWebhook
 from mlops_core.ports import PushVerifier
 
@@ -22,6 +26,11 @@ class _Webhook(Protocol):
 
 WEBHOOKS: Mapping[str, _Webhook] = {
     "github": GitHubWebhook,
+    "gitlab": GitLabWebhook,
+    "azure-devops": AzureDevOpsWebhook,
+    "bitbucket": BitbucketWebhook,
+    "bitbucket-server": BitbucketServerWebhook,
+    "gitea": GiteaWebhook,
     "local": LocalWebhook,
 }
 

@@ -17,6 +17,7 @@ from mlops_core.adapters.hosts.payload import (
     commit_of,
     delivery_of,
     form_payload,
+    is_form,
     list_at,
     mapping_at,
     nested_text,
@@ -47,9 +48,9 @@ class GitHubWebhook:
         event = headers.get(EVENT_HEADER)
         if not event:
             raise BadInputError(f"The delivery does not say its event: header '{EVENT_HEADER}' is missing.")
-        if "x-www-form-urlencoded" in headers.get("content-type", "").lower():
-            body = form_payload(body, HOST)
-        data = read_object(body, HOST)
+        if "x-gitea-event" in headers:
+            raise BadInputError("The delivery comes from Gitea. Point its hook at the address that ends in '/gitea'.")
+        data = read_object(form_payload(body, HOST) if is_form(headers) else body, HOST)
         if event != "push":
             return []
         push = _push(data, headers, received_at)

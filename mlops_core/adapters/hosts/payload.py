@@ -45,6 +45,11 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"'{name}' is no JSON")
 
 
+def is_form(headers: Mapping[str, str]) -> bool:
+    """Tell whether the body is a form with the JSON in a field."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "application/x-www-form-urlencoded"
+
+
 def form_payload(body: bytes, host: str) -> bytes:
     """Take the JSON out of a form's `payload` field. Raises BadInputError."""
     try:
