@@ -24,6 +24,7 @@ from mlops_core.domain.errors import (
     TemporaryError,
 )
 from mlops_core.domain.ids import EffectKey, RunId
+from mlops_core.domain.limits import cut
 from mlops_core.domain.machine import advance, settle
 from mlops_core.domain.requests import Decision, decide
 from mlops_core.domain.run import Run
@@ -132,17 +133,14 @@ class Controller:
         if effect is None:
             return
         try:
-            facts = self._performers[effect.kind](run, effect)
+            for fact in self._performers[effect.kind](run, effect):
+                self.take(run_id, fact)
         except PermanentError as error:
             self.give_up(run_id, key, str(error))
-            return
         except TemporaryError as error:
             if tries < MAX_TRIES:
                 raise
             self.give_up(run_id, key, f"tried {tries} times: {error}")
-            return
-        for fact in facts:
-            self.take(run_id, fact)
 
     def give_up(self, run_id: RunId, key: EffectKey, reason: str) -> None:
         """Record that an effect cannot be performed, and keep it as a dead letter that a person can replay."""
@@ -164,7 +162,7 @@ class Controller:
         )
         self.world.dead_letters.put(letter)
         log.error("effect given up", extra={"run_id": run_id, "effect": key, "reason": reason})
-        self.take(run_id, ev.EffectFailed(at=now, key=key, reason=reason[:4_000], attempt=attempt))
+        self.take(run_id, ev.EffectFailed(at=now, key=key, reason=cut(reason), attempt=attempt))
 
     def replay_effect(self, run_id: RunId, key: EffectKey, *, by: str) -> Run:
         """

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from mlops_core.domain import events as ev
 from mlops_core.domain import guards
 from mlops_core.domain.effects import PendingEffect
+from mlops_core.domain.limits import cut
 from mlops_core.domain.run import ENDS, Run, State, StateEntry
 from mlops_core.domain.wanted import stuck_effect, wanted
 
@@ -89,8 +90,8 @@ def settle(run: Run, event: ev.Fact | None = None) -> Run:
     entries = run.entries
     for state, reason in _walk(run):
         if not any(entry.state is state for entry in entries):
-            entries = (*entries, StateEntry(state=state, at=at, reason=reason[:2_000]))
-        run = run.model_copy(update={"state": state, "reason": reason[:2_000]})
+            entries = (*entries, StateEntry(state=state, at=at, reason=cut(reason)))
+        run = run.model_copy(update={"state": state, "reason": cut(reason)})
     run = run.model_copy(update={"entries": entries, "updated_at": at})
     since = {pending.effect.key: pending.since for pending in run.pending}
     pending = tuple(PendingEffect(effect=effect, since=since.get(effect.key, at)) for effect in wanted(run))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mlops_core.controller import Controller
 from mlops_core.domain import events as ev
-from mlops_core.domain.errors import NotFoundError, RefusedError
+from mlops_core.domain.errors import NotFoundError, RefusedError, TooLargeError
 from mlops_core.domain.guards import deployed, requested
 from mlops_core.domain.ids import (
     CommitId,
@@ -27,6 +27,7 @@ from mlops_core.domain.ids import (
     run_of_request,
     run_of_version,
 )
+from mlops_core.domain.limits import CHANGED_FILES, CHANGED_LETTERS, LOG_LETTERS, NAME_LETTERS, cut
 from mlops_core.domain.run import Run, State, Trigger
 from mlops_core.ports import JobStatus, ProjectRecord
 
@@ -80,16 +81,16 @@ class Intake:
 
     def _start_push(self, record: ProjectRecord, push: ev.GitPush) -> RunId:
         run_id = run_of_push(record.name, push.commit)
-        # A commit says enough; more changed files than this only matter as "something changed".
-        changed = push.changed if push.changed is not None and len(push.changed) <= _MAX_CHANGED else None
+        if len(push.ref) > NAME_LETTERS:
+            raise TooLargeError(f"The ref '{push.ref[:80]} ...' has {len(push.ref)} letters; at most {NAME_LETTERS}.")
         trigger = Trigger(
             kind="push",
             ordinal=push.pushed_at,
             branch=push.branch,
             commit=push.commit,
             before=push.before,
-            changed=changed,
-            by=push.pushed_by,
+            changed=_changed(push),
+            by=cut(push.pushed_by, NAME_LETTERS),
             reason=push.message.partition("\n")[0],
         )
         self._start(run_id, record.name, trigger)
@@ -118,8 +119,8 @@ class Intake:
             ordinal=self._world.clock.now(),
             branch=record.default_branch,
             commit=commit,
-            by=wish.by,
-            reason=wish.reason,
+            by=cut(wish.by, NAME_LETTERS),
+            reason=cut(wish.reason),
             rebuild=rebuild,
             resume_from=wish.resume_from,
         )
@@ -164,8 +165,8 @@ class Intake:
             kind="rollback",
             ordinal=now,
             commit=earlier.trigger.commit,
-            by=by,
-            reason=reason or f"away from version {record.champion.version}",
+            by=cut(by, NAME_LETTERS),
+            reason=cut(reason) or f"away from version {record.champion.version}",
             version=record.previous.version,
         )
         self._start(run_id, earlier.project, trigger)
@@ -231,8 +232,8 @@ class Intake:
                 stage=stage,
                 job_name=status.name,
                 outcome=status.outcome,
-                reason=status.reason[:2_000],
-                log_tail=status.log_tail[-8_000:],
+                reason=cut(status.reason),
+                log_tail=status.log_tail[-LOG_LETTERS:],
             ),
         )
 
@@ -260,8 +261,8 @@ class Intake:
             failed = ev.DeploymentFailed(
                 at=now,
                 version=run.version,
-                reason=status.reason[:2_000],
-                log_tail=status.log_tail[-8_000:],
+                reason=cut(status.reason),
+                log_tail=status.log_tail[-LOG_LETTERS:],
                 revival=run.revivals,
             )
             self._controller.take(run.id, failed)
@@ -278,4 +279,8 @@ class Intake:
         self._controller.start(Run(id=run_id, project=project, trigger=trigger, created_at=now, updated_at=now))
 
 
-_MAX_CHANGED = 1_000
+def _changed(push: ev.GitPush) -> tuple[str, ...] | None:
+    """A commit says enough: more changed files than this only matter as "something changed"."""
+    if push.changed is None or len(push.changed) > CHANGED_FILES:
+        return None
+    return push.changed if sum(map(len, push.changed)) <= CHANGED_LETTERS else None

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from mlops_core.domain import events as ev
 from mlops_core.domain.effects import DecidePolicy
-from mlops_core.domain.errors import NotFoundError
+from mlops_core.domain.errors import NotFoundError, TooLargeError
 from mlops_core.domain.ids import ModelName, RunId
+from mlops_core.domain.limits import MANIFEST_BYTES, cut
 from mlops_core.domain.project import ProjectSpec
 from mlops_core.domain.run import Run, State
 from mlops_core.domain.values import Timestamp
@@ -39,8 +40,8 @@ class Policy:
         now = self._world.clock.now()
         try:
             spec = self._read(run, record)
-        except (ManifestError, NotFoundError) as error:
-            return [ev.PolicyDecided(at=now, decision="refuse", reason=str(error))]
+        except (ManifestError, NotFoundError, TooLargeError) as error:
+            return [ev.PolicyDecided(at=now, decision="refuse", reason=cut(str(error)))]
         if spec.project != record.name:
             reason = (
                 f"{record.manifest} says 'project: {spec.project}', but this repository was added as project "
@@ -58,7 +59,7 @@ class Policy:
         if run.trigger.commit is None:
             raise NotFoundError("commit for run", run.id, advice=f"Push to '{record.default_branch}' first.")
         source = self._world.source_of(record)
-        text = source.read_file(record, run.trigger.commit, record.manifest)
+        text = source.read_file(record, run.trigger.commit, record.manifest, limit_bytes=MANIFEST_BYTES)
         return read_manifest(text, record.manifest)
 
     def _remember_model(self, record: ProjectRecord, spec: ProjectSpec) -> None:

@@ -20,6 +20,7 @@ from mlops_core.domain.effects import (
 )
 from mlops_core.domain.errors import PermanentError, StaleRunError, TemporaryError
 from mlops_core.domain.ids import DeploymentName, ModelVersion, RunId, deployment_of_version
+from mlops_core.domain.limits import cut
 from mlops_core.domain.model import LedgerEntry, LockAnswer, Model, Release, ReleaseLock
 from mlops_core.domain.run import Run
 from mlops_core.ports import DeploymentRequest
@@ -131,7 +132,9 @@ class ReleaseService:
         body = self._world.source_of(record).read_file(record, run.trigger.commit, stage.smoke.request)
         result = self._smoke.run(address, body, stage.smoke)
         return [
-            ev.SmokeTested(at=now, stage=stage.name, passed=result.passed, reason=result.reason, p95_ms=result.p95_ms)
+            ev.SmokeTested(
+                at=now, stage=stage.name, passed=result.passed, reason=cut(result.reason), p95_ms=result.p95_ms
+            )
         ]
 
     def shift(self, run: Run, effect: ShiftTraffic) -> list[ev.Event]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from mlops_core.domain import events as ev
 from mlops_core.domain.effects import CancelJob, FindModel, JudgeGates, SubmitJob
 from mlops_core.domain.errors import PermanentError
-from mlops_core.domain.gates import Evidence, judge
+from mlops_core.domain.gates import Evidence, Verdict, judge
 from mlops_core.domain.ids import ModelName, ModelVersion, job_of_run
+from mlops_core.domain.limits import VERDICT_LETTERS, VERDICTS, cut
 from mlops_core.domain.project import ProjectSpec
 from mlops_core.domain.run import Run
 from mlops_core.ports import JobRequest, RegisteredVersion
@@ -70,11 +71,16 @@ class Training:
         if champion == effect.version:
             champion = None
         verdicts = judge(spec.release.gates, self._evidence(model, effect.version), self._champion(model, champion))
+        if len(verdicts) > VERDICTS:
+            raise PermanentError(
+                f"The gates of run '{run.id}' give {len(verdicts)} verdicts; at most {VERDICTS} are kept. Judge by "
+                "something with fewer segments (release.gates.by)."
+            )
         judged = ev.GatesJudged(
             at=self._world.clock.now(),
             version=effect.version,
             champion=effect.against if not effect.current else current,
-            verdicts=verdicts,
+            verdicts=tuple(_shortened(verdict) for verdict in verdicts),
         )
         return [judged]
 
@@ -83,6 +89,17 @@ class Training:
 
     def _evidence(self, model: ModelName, version: str) -> Evidence:
         return self._world.registry.version(model, ModelVersion(version)).evidence
+
+
+def _shortened(verdict: Verdict) -> Verdict:
+    return verdict.model_copy(
+        update={
+            "gate": cut(verdict.gate, VERDICT_LETTERS),
+            "metric": cut(verdict.metric, VERDICT_LETTERS),
+            "segment": cut(verdict.segment, VERDICT_LETTERS) if verdict.segment else verdict.segment,
+            "reason": cut(verdict.reason, VERDICT_LETTERS),
+        }
+    )
 
 
 def spec_of(run: Run) -> ProjectSpec:

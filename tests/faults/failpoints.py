@@ -48,10 +48,11 @@ class Gate:
         number = len(self.calls)
         if self.at == (number, "before"):
             self.crash()
-        answer = call(*args, **options)
-        if self.at == (number, "after"):
-            self.crash()
-        return answer
+        try:
+            return call(*args, **options)
+        finally:
+            if self.at == (number, "after"):
+                self.crash()
 
 
 def kill_self() -> None:

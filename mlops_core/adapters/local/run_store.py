@@ -15,6 +15,7 @@ from mlops_core.adapters.local.database import Database
 from mlops_core.domain.errors import DuplicateEventError, NotFoundError, StaleRunError
 from mlops_core.domain.events import EVENT, Event
 from mlops_core.domain.ids import EventId, JobName, ModelName, ModelVersion, ProjectName, RunId
+from mlops_core.domain.limits import checked_row
 from mlops_core.domain.run import Run, State
 from mlops_core.ports import HistoryEntry, Page, Stored
 
@@ -43,7 +44,7 @@ class SqliteRunStore:
                     run.created_at.isoformat(),
                     run.model,
                     run.version,
-                    run.model_dump_json(),
+                    checked_row(run.id, run.model_dump_json()),
                 ),
             )
         return done.rowcount == 1
@@ -78,7 +79,7 @@ class SqliteRunStore:
                     int(not run.ended or bool(run.pending)),
                     run.model,
                     run.version,
-                    run.model_dump_json(),
+                    checked_row(run.id, run.model_dump_json()),
                     run.id,
                     read_version,
                 ),
@@ -100,7 +101,7 @@ class SqliteRunStore:
                 from_state,
                 run.state,
                 reason,
-                event.model_dump_json(),
+                checked_row(event.event_id, event.model_dump_json()),
             ),
         )
 
