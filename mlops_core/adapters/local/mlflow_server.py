@@ -65,6 +65,8 @@ class MlflowServer:
         self._python = python or Path(sys.executable)
         self._ready_seconds = ready_seconds
         self._missed = 0
+        self._has_answered = False
+        self._started_at = time.monotonic()
 
     @property
     def address(self) -> str:
@@ -86,6 +88,7 @@ class MlflowServer:
         Raises: PermanentError: The process cannot be started.
         """
         (self._folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        self._has_answered, self._started_at = False, time.monotonic()
         with self._alone():
             record = read_record(self._record) or {}
             mark = self._running(record)
@@ -134,13 +137,22 @@ class MlflowServer:
         """
         mark = self._running(read_record(self._record) or {})
         if mark is not None:
-            self._missed = 0 if self.is_healthy() else self._missed + 1
-            if self._missed < _MISSED_HEALTH_CHECKS:
+            if self._answers_or_starts() or self._missed < _MISSED_HEALTH_CHECKS:
                 return True
             processes.end_group(mark, folder=self._folder, grace_seconds=_GRACE_SECONDS)
         self._missed = 0
         _log.warning("MLflow server is started again", extra={"log_tail": last_lines(self.log_path, lines=5)})
         self.start()
+        return False
+
+    def _answers_or_starts(self) -> bool:
+        """Count checks missed in a row; those of a server that was just started and never answered do not count."""
+        if self.is_healthy():
+            self._has_answered, self._missed = True, 0
+            return True
+        if not self._has_answered and time.monotonic() - self._started_at < self._ready_seconds:
+            return True
+        self._missed += 1
         return False
 
     def watch(self, stop: threading.Event) -> None:
