@@ -26,6 +26,7 @@ from mlops_core.adapters.hosts.payload import (
 )
 from mlops_core.adapters.hosts.signature import (
     SIGNING_PREFIX,
+    header_bytes,
     refuse_without_secret,
     verify_standard_webhook,
     verify_token,
@@ -64,8 +65,7 @@ class GitLabWebhook:
             return verify_standard_webhook(headers, body, self._signing, received_at=received_at)
         if not self._tokens:
             raise UnauthorizedError(f"The delivery has no signature: header '{SIGNATURE_HEADER}' is missing.")
-        given = headers.get(TOKEN_HEADER, "").encode("utf-8", "surrogateescape")
-        verify_token(given, self._tokens, header=TOKEN_HEADER)
+        verify_token(header_bytes(headers.get(TOKEN_HEADER, "")), self._tokens, header=TOKEN_HEADER)
         return received_at
 
 

@@ -31,7 +31,7 @@ def verify_hmac(body: bytes, given: str | None, secrets: Sequence[bytes], *, hea
     refuse_without_secret(secrets)
     if not given:
         raise UnauthorizedError(f"The delivery has no signature: header '{header}' is missing. Set the hook's secret.")
-    signature = given.strip().encode("utf-8", "surrogateescape")
+    signature = header_bytes(given.strip())
     valid = False
     for secret in secrets:
         expected = f"{prefix}{hmac.new(secret, body, hashlib.sha256).hexdigest()}".encode()
@@ -40,6 +40,11 @@ def verify_hmac(body: bytes, given: str | None, secrets: Sequence[bytes], *, hea
         raise UnauthorizedError(
             f"The signature in '{header}' does not fit the body. Set the same secret here and at the repository host."
         )
+
+
+def header_bytes(text: str) -> bytes:
+    """Encode a header's value for a comparison, whatever text a sender or a server made of it."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def verify_token(given: bytes | None, secrets: Sequence[bytes], *, header: str) -> None:
@@ -65,7 +70,7 @@ def password_of(authorization: str | None) -> bytes | None:
     scheme, _, encoded = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
         return None
-    written = encoded.strip().encode("utf-8", "surrogateescape")
+    written = header_bytes(encoded.strip())
     try:
         credentials = base64.b64decode(written, validate=True)
     except binascii.Error:
@@ -94,8 +99,8 @@ def verify_standard_webhook(
         raise UnauthorizedError(
             "The delivery has no signature: it needs webhook-id, -timestamp and -signature headers."
         )
-    content = f"{delivery}.{seconds}.".encode("utf-8", "surrogateescape") + body
-    signatures = [text.encode("utf-8", "surrogateescape") for text in given.split(" ")[:_MOST_SIGNATURES]]
+    content = header_bytes(f"{delivery}.{seconds}.") + body
+    signatures = [header_bytes(text) for text in given.split(" ")[:_MOST_SIGNATURES]]
     valid = False
     for secret in secrets:
         expected = b"v1," + base64.b64encode(hmac.new(_signing_key(secret), content, hashlib.sha256).digest())
