@@ -67,6 +67,8 @@ TABLE: tuple[Transition, ...] = (
     Transition(S.LIVE, S.RETIRED, "a newer champion or a rollback", guards.retired),
 )
 
+_ROWS = {source: tuple(row for row in TABLE if row.source is source) for source in State}
+
 # What stops a run that waits for something. The order is the order of precedence.
 INTERRUPTIONS: tuple[tuple[State, str, Callable[[Run], str | None]], ...] = (
     (S.CANCELLED, "cancelled by a person", guards.cancelled),
@@ -87,12 +89,12 @@ def advance(run: Run, event: ev.Event) -> Run:
 def settle(run: Run, event: ev.Fact | None = None) -> Run:
     """Derive everything that follows from a run's facts."""
     at = max(run.updated_at, event.at) if event else run.created_at
-    entries = run.entries
-    for state, reason in _walk(run):
+    entries, path = run.entries, _walk(run)
+    for state, reason in path:
         if not any(entry.state is state for entry in entries):
             entries = (*entries, StateEntry(state=state, at=at, reason=cut(reason)))
-        run = run.model_copy(update={"state": state, "reason": cut(reason)})
-    run = run.model_copy(update={"entries": entries, "updated_at": at})
+    state, reason = path[-1]
+    run = run.model_copy(update={"state": state, "reason": cut(reason), "entries": entries, "updated_at": at})
     since = {pending.effect.key: pending.since for pending in run.pending}
     pending = tuple(PendingEffect(effect=effect, since=since.get(effect.key, at)) for effect in wanted(run))
     return run.model_copy(update={"pending": pending})
@@ -114,8 +116,8 @@ def _walk(run: Run) -> list[tuple[State, str]]:
 
 
 def _row_from(run: Run, state: State) -> tuple[State, str] | None:
-    for row in TABLE:
-        if row.source is state and (reason := row.guard(run)) is not None:
+    for row in _ROWS.get(state, ()):
+        if (reason := row.guard(run)) is not None:
             return row.target, reason
     return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Literal, TypeVar
 
 from pydantic import Field
@@ -85,6 +86,11 @@ class StateEntry(Value):
     reason: str
 
 
+@cache
+def _tag(kind: type[ev.Fact]) -> str:
+    return str(kind.model_fields["kind"].default)
+
+
 class Facts(Value):
     """What is known of a run: at most one fact per slot."""
 
@@ -100,8 +106,7 @@ class Facts(Value):
 
     def get(self, kind: type[F], *identity: str) -> F | None:
         """Read the fact of a kind, for facts that there is one of per stage or per version with its identity."""
-        tag = kind.model_fields["kind"].default
-        found = self.slots.get(":".join([tag, *identity]))
+        found = self.slots.get(":".join([_tag(kind), *identity]))
         return found if isinstance(found, kind) else None
 
     def all(self, kind: type[F]) -> list[F]:

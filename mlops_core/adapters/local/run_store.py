@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from mlops_core.adapters.local.database import Database
-from mlops_core.domain.errors import DuplicateEventError, NotFoundError, StaleRunError
+from mlops_core.domain.errors import DuplicateEventError, HeadraceError, NotFoundError, StaleRunError
 from mlops_core.domain.events import EVENT, Event
 from mlops_core.domain.ids import EventId, JobName, ModelName, ModelVersion, ProjectName, RunId
 from mlops_core.domain.limits import checked_row
@@ -22,11 +22,18 @@ from mlops_core.ports import HistoryEntry, Page, Stored
 _ACTIVE_PUSH = "active = 1 AND trigger_kind = 'push' AND state <> 'live'"
 
 
+# Some 10 KB each.
+_REMEMBERED = 1_000
+
+
 class SqliteRunStore:
     """The `RunStore` of the local backend."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # The newest snapshots that this process read or wrote. One is used only while the store still has its version,
+        # so that parsing is saved and nothing else.
+        self._known: dict[RunId, Stored[Run]] = {}
 
     def create(self, run: Run) -> bool:
         """Store a new run; False when its id is there already."""
@@ -51,59 +58,64 @@ class SqliteRunStore:
 
     def load(self, run_id: RunId) -> Stored[Run]:
         """Read a run and its version. Raises NotFoundError."""
+        known = self._known.get(run_id)
+        if known is not None:
+            rows = self._database.read("SELECT version FROM runs WHERE id = ?", (run_id,))
+            if rows and rows[0]["version"] == known.version:
+                return known
         rows = self._database.read("SELECT body, version FROM runs WHERE id = ?", (run_id,))
         if not rows:
             raise NotFoundError("run", run_id, advice="List the runs: headrace runs.")
-        return Stored(Run.model_validate_json(rows[0]["body"]), rows[0]["version"])
+        return self._remember(Stored(Run.model_validate_json(rows[0]["body"]), rows[0]["version"]))
+
+    def _remember(self, stored: Stored[Run]) -> Stored[Run]:
+        # One statement, so that threads need no lock; who comes to the limit forgets everything, which only costs time.
+        if len(self._known) >= _REMEMBERED:
+            self._known = {}
+        self._known[stored.value.id] = stored
+        return stored
 
     def commit(self, run: Run, *, read_version: int, event: Event, entry_reason: str, recorded_at: datetime) -> int:
         """Save a run and its event, both or neither. Raises StaleRunError, DuplicateEventError."""
-        version = read_version + 1
+        body, version = checked_row(run.id, run.model_dump_json()), read_version + 1
+        event_body = checked_row(event.event_id, event.model_dump_json())
         with self._database.transaction() as connection:
-            before = connection.execute("SELECT version, state FROM runs WHERE id = ?", (run.id,)).fetchone()
-            known = connection.execute(
-                "SELECT 1 FROM events WHERE run_id = ? AND event_id = ?", (run.id, event.event_id)
-            ).fetchone()
-            if known is not None:
-                raise DuplicateEventError(run.id, event.event_id)
-            if before is None or before["version"] != read_version:
-                found = before["version"] if before else None
-                raise StaleRunError(run.id, read_version=read_version, found_version=found)
-            self._insert_event(connection, run, version, event, (before["state"], entry_reason, recorded_at))
+            # The state before is read by the insert itself; where the version is another, it inserts nothing.
+            try:
+                inserted = connection.execute(
+                    "INSERT INTO events (run_id, sequence, event_id, recorded_at, from_state, to_state, reason, body)"
+                    " SELECT id, ?, ?, ?, state, ?, ?, ? FROM runs WHERE id = ? AND version = ?",
+                    (
+                        version,
+                        event.event_id,
+                        recorded_at.isoformat(),
+                        run.state,
+                        entry_reason,
+                        event_body,
+                        run.id,
+                        read_version,
+                    ),
+                )
+            except sqlite3.IntegrityError as error:
+                raise DuplicateEventError(run.id, event.event_id) from error
+            if inserted.rowcount != 1:
+                raise self._refusal(connection, run, read_version, event)
             connection.execute(
                 "UPDATE runs SET version = ?, state = ?, active = ?, model = ?, model_version = ?, body = ?"
-                " WHERE id = ? AND version = ?",
-                (
-                    version,
-                    run.state,
-                    int(not run.ended or bool(run.pending)),
-                    run.model,
-                    run.version,
-                    checked_row(run.id, run.model_dump_json()),
-                    run.id,
-                    read_version,
-                ),
+                " WHERE id = ?",
+                (version, run.state, int(not run.ended or bool(run.pending)), run.model, run.version, body, run.id),
             )
+        self._remember(Stored(run, version))
         return version
 
-    def _insert_event(
-        self, connection: sqlite3.Connection, run: Run, version: int, event: Event, entry: tuple[str, str, datetime]
-    ) -> None:
-        from_state, reason, recorded_at = entry
-        connection.execute(
-            "INSERT INTO events (run_id, sequence, event_id, recorded_at, from_state, to_state, reason, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                run.id,
-                version,
-                event.event_id,
-                recorded_at.isoformat(),
-                from_state,
-                run.state,
-                reason,
-                checked_row(event.event_id, event.model_dump_json()),
-            ),
-        )
+    def _refusal(self, connection: sqlite3.Connection, run: Run, read_version: int, event: Event) -> HeadraceError:
+        known = connection.execute(
+            "SELECT 1 FROM events WHERE run_id = ? AND event_id = ?", (run.id, event.event_id)
+        ).fetchone()
+        if known is not None:
+            return DuplicateEventError(run.id, event.event_id)
+        found = connection.execute("SELECT version FROM runs WHERE id = ?", (run.id,)).fetchone()
+        return StaleRunError(run.id, read_version=read_version, found_version=found["version"] if found else None)
 
     def history(self, run_id: RunId, *, after: int = 0, limit: int = 200) -> Page[HistoryEntry]:
         """Read a run's story in the order in which it was taken."""
