@@ -184,7 +184,12 @@ class Announce(Value):
     @property
     def key(self) -> EffectKey:
         """One per state."""
-        return EffectKey(f"announce:{self.state}")
+        return announcement_key(self.state)
+
+
+def announcement_key(state: str) -> EffectKey:
+    """Name the announcement of a state."""
+    return EffectKey(f"announce:{state}")
 
 
 Effect = Annotated[

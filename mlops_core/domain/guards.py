@@ -18,33 +18,40 @@ def _policy(run: Run, decision: str) -> str | None:
 
 
 def skipped(run: Run) -> str | None:
+    """The policy found nothing in the push that counts."""
     return _policy(run, "skip")
 
 
 def refused(run: Run) -> str | None:
+    """The declaration at the commit is missing or wrong."""
     return _policy(run, "refuse")
 
 
 def rolls_back(run: Run) -> str | None:
+    """A person asked for the version before."""
     admitted = _policy(run, "deliver") is not None and run.trigger.kind == "rollback"
     return f"back to version {run.version}" if admitted else None
 
 
 def registered_outside(run: Run) -> str | None:
+    """The version is there already, from elsewhere."""
     admitted = _policy(run, "deliver") is not None and run.trigger.kind == "registered"
     return f"version {run.version} was registered outside of any run" if admitted else None
 
 
 def needs_no_build(run: Run) -> str | None:
+    """The retrain takes the build of before."""
     admitted = _policy(run, "deliver") is not None
     return "retrain without a new build" if admitted and not run.trigger.rebuild else None
 
 
 def admitted(run: Run) -> str | None:
+    """The policy lets the run be built."""
     return _policy(run, "deliver") or _policy(run, "build_only")
 
 
 def job_reason(run: Run, stage: ev.JobStage, outcome: ev.JobOutcome) -> str | None:
+    """The job of a stage ended this way."""
     ended = run.facts.get(ev.JobEnded, stage)
     if ended is None or ended.outcome != outcome:
         return None
@@ -52,36 +59,44 @@ def job_reason(run: Run, stage: ev.JobStage, outcome: ev.JobOutcome) -> str | No
 
 
 def build_failed(run: Run) -> str | None:
+    """The build job failed."""
     return job_reason(run, "build", "failed")
 
 
 def build_cancelled(run: Run) -> str | None:
+    """The build job was cancelled."""
     return job_reason(run, "build", "cancelled")
 
 
 def built_only(run: Run) -> str | None:
+    """The branch is built, and does not deliver."""
     done = job_reason(run, "build", "succeeded") is not None
     return _policy(run, "build_only") if done else None
 
 
 def built(run: Run) -> str | None:
+    """The build job succeeded."""
     return job_reason(run, "build", "succeeded")
 
 
 def training_failed(run: Run) -> str | None:
+    """The pipeline failed."""
     return job_reason(run, "train", "failed")
 
 
 def training_cancelled(run: Run) -> str | None:
+    """The pipeline was cancelled."""
     return job_reason(run, "train", "cancelled")
 
 
 def nothing_registered(run: Run) -> str | None:
+    """The pipeline is complete and left no version."""
     nothing = run.facts.get(ev.NothingRegistered)
     return nothing.reason if nothing and run.facts.get(ev.ModelFound) is None else None
 
 
 def trained_and_registered(run: Run) -> str | None:
+    """The pipeline is complete and its version is known; either may be heard of first."""
     found = run.facts.get(ev.ModelFound)
     complete = job_reason(run, "train", "succeeded") is not None
     return f"{found.model} version {found.version} is registered" if complete and found else None
@@ -111,6 +126,7 @@ def deployed(run: Run) -> ev.DeploymentReady | None:
 
 
 def judgement_under_lock(run: Run) -> ev.GatesJudged | None:
+    """Read the verdicts against the champion that the release lock names."""
     lock = lock_of(run)
     return run.facts.get(ev.GatesJudged, lock.champion or "-") if lock else None
 
@@ -128,16 +144,19 @@ def _say(verdict: Verdict) -> str:
 
 
 def gates_fail(run: Run) -> str | None:
+    """The first judgement failed."""
     return _failed_gates(run, _first_judgement(run))
 
 
 def gates_pass_for_a_person(run: Run) -> str | None:
+    """The gates passed, and a person has to say yes."""
     spec = run.spec
     wanted = spec is not None and spec.release.approval == "manual" and run.facts.get(ev.GatesWaived) is None
     return "the gates passed; a person must approve" if wanted and _first_judgement(run) else None
 
 
 def gates_pass(run: Run) -> str | None:
+    """The gates passed or were waived."""
     waived = run.facts.get(ev.GatesWaived)
     judged = _first_judgement(run)
     if judged is None:
@@ -148,26 +167,31 @@ def gates_pass(run: Run) -> str | None:
 
 
 def rejected_by_person(run: Run) -> str | None:
+    """A person said no."""
     rejected = run.facts.get(ev.ReleaseRejected)
     return f"rejected by {rejected.by}: {rejected.reason or 'no reason given'}" if rejected else None
 
 
 def approved(run: Run) -> str | None:
+    """A person said yes."""
     approved = run.facts.get(ev.ReleaseApproved)
     return f"approved by {approved.by}: {approved.reason or 'no reason given'}" if approved else None
 
 
 def approval_expired(run: Run) -> str | None:
+    """Nobody answered in time."""
     return "nobody approved in time" if run.facts.get(ev.ApprovalExpired) else None
 
 
 def gates_fail_under_lock(run: Run) -> str | None:
+    """The version is worse than a champion that came in between."""
     if run.trigger.kind == "rollback":
         return None
     return _failed_gates(run, judgement_under_lock(run))
 
 
 def deployment_failed(run: Run) -> str | None:
+    """The deployment cannot start."""
     failed = run.facts.get(ev.DeploymentFailed)
     if failed is None or failed.revival != run.revivals or deployed(run) is not None:
         return None
@@ -175,11 +199,13 @@ def deployment_failed(run: Run) -> str | None:
 
 
 def smoke_failed(run: Run) -> str | None:
+    """A stage did not pass its smoke test."""
     failed = [smoke for smoke in run.facts.all(ev.SmokeTested) if not smoke.passed]
     return f"stage '{failed[0].stage}': {failed[0].reason}" if failed else None
 
 
 def stages_passed(run: Run) -> str | None:
+    """The deployment answers and every stage passed, or the traffic was shifted already."""
     if run.facts.get(ev.TrafficShifted) is None and (
         deployed(run) is None or lock_of(run) is None or needs_judgement(run)
     ):
@@ -188,21 +214,25 @@ def stages_passed(run: Run) -> str | None:
 
 
 def shifted(run: Run) -> str | None:
+    """The stable address leads to the version."""
     shifted = run.facts.get(ev.TrafficShifted)
     return f"version {shifted.version} has all traffic" if shifted else None
 
 
 def retired(run: Run) -> str | None:
+    """Another version took over."""
     retired = run.facts.get(ev.Retired)
     return retired.reason if retired else None
 
 
 def cancelled(run: Run) -> str | None:
+    """A person stopped the run."""
     cancelled = run.facts.get(ev.RunCancelled)
     return f"cancelled by {cancelled.by}: {cancelled.reason or 'no reason given'}" if cancelled else None
 
 
 def superseded(run: Run) -> str | None:
+    """A newer push makes the run pointless."""
     superseded = run.facts.get(ev.Superseded)
     return superseded.reason if superseded else None
 

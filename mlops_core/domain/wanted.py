@@ -22,6 +22,7 @@ from mlops_core.domain.effects import (
     SmokeTest,
     SubmitJob,
     TakeReleaseLock,
+    announcement_key,
 )
 from mlops_core.domain.ids import EffectKey
 from mlops_core.domain.run import Run, State
@@ -34,8 +35,7 @@ def wanted(run: Run) -> tuple[Effect, ...]:
     """List the effects that a run's state wants and whose facts are not there yet."""
     effects = [effect for effect in _wanted_in_state(run) if failure_of(run, effect.key) is None]
     cleanup = [effect for effect in _wanted_at_end(run) if not _settled(run, effect.key, effect.revival)]
-    announcements = [effect for effect in _announcements(run) if not _settled(run, effect.key, 0)]
-    return (*effects, *cleanup, *announcements)
+    return (*effects, *cleanup, *_announcements(run))
 
 
 def _wanted_in_state(run: Run) -> list[Effect]:
@@ -107,7 +107,8 @@ def _announcements(run: Run) -> list[Announce]:
     before = ""
     effects: list[Announce] = []
     for entry in run.entries:
-        effects.append(Announce(state=entry.state, from_state=before, reason=entry.reason, at=entry.at))
+        if not _settled(run, announcement_key(entry.state), 0):
+            effects.append(Announce(state=entry.state, from_state=before, reason=entry.reason, at=entry.at))
         before = entry.state
     return effects
 

@@ -26,7 +26,7 @@ _MIGRATIONS = (
         id TEXT PRIMARY KEY, version INTEGER NOT NULL, project TEXT NOT NULL, branch TEXT NOT NULL,
         trigger_kind TEXT NOT NULL, state TEXT NOT NULL, active INTEGER NOT NULL, created_at TEXT NOT NULL,
         model TEXT, model_version TEXT, body TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
+    ) STRICT;
     CREATE INDEX runs_newest ON runs (created_at DESC, id DESC);
     CREATE INDEX runs_of_project ON runs (project, created_at DESC, id DESC);
     CREATE INDEX runs_active ON runs (id) WHERE active = 1;
