@@ -8,7 +8,6 @@ from handlers.answers import Answer, Request, json_answer
 from mlops_core.application import Application
 from mlops_core.domain.errors import NotFoundError, TooLargeError
 from mlops_core.domain.events import GitPush
-from mlops_core.domain.ids import run_of_push
 
 EVENT_TYPE = "Headrace.GitPush"
 
@@ -47,6 +46,5 @@ def _publish(app: Application, push: GitPush) -> list[dict[str, str]]:
         at=push.pushed_at,
     )
     return [
-        {"run_id": run_of_push(record.name, push.commit), "project": record.name, "branch": push.branch}
-        for record in records
+        {"run_id": app.intake.run_of(record, push), "project": record.name, "branch": push.branch} for record in records
     ]

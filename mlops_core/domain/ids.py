@@ -32,6 +32,11 @@ def run_of_push(project: ProjectName, commit: CommitId) -> RunId:
     return RunId(f"{project}-{commit[:_COMMIT_LETTERS]}")
 
 
+def run_of_push_to(project: ProjectName, commit: CommitId, branch: str) -> RunId:
+    """Name the run of a commit that was pushed to another branch before, such as a merge by fast-forward."""
+    return RunId(f"{run_of_push(project, commit)}-{short_digest(branch)}")
+
+
 def run_of_request(project: ProjectName, kind: str, request_id: str) -> RunId:
     """Name the run of a person's request, such as a retrain or a rollback."""
     return RunId(f"{project}-{kind}-{short_digest(request_id)}")

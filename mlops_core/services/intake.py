@@ -24,6 +24,7 @@ from mlops_core.domain.ids import (
     RunId,
     deployment_of_version,
     run_of_push,
+    run_of_push_to,
     run_of_request,
     run_of_version,
 )
@@ -79,8 +80,17 @@ class Intake:
             raise NotFoundError(f"registered repository at {host} named", repository, advice=advice)
         return records
 
-    def _start_push(self, record: ProjectRecord, push: ev.GitPush) -> RunId:
+    def run_of(self, record: ProjectRecord, push: ev.GitPush) -> RunId:
+        """Name the run of a push. A commit that came to another branch first has a run for each of the two."""
         run_id = run_of_push(record.name, push.commit)
+        try:
+            first = self._world.runs.load(run_id).value
+        except NotFoundError:
+            return run_id
+        same = first.trigger.branch == push.branch
+        return run_id if same else run_of_push_to(record.name, push.commit, push.branch)
+
+    def _start_push(self, record: ProjectRecord, push: ev.GitPush) -> RunId:
         if len(push.ref) > NAME_LETTERS:
             raise TooLargeError(f"The ref '{push.ref[:80]} ...' has {len(push.ref)} letters; at most {NAME_LETTERS}.")
         trigger = Trigger(
@@ -93,7 +103,11 @@ class Intake:
             by=cut(push.pushed_by, NAME_LETTERS),
             reason=push.message.partition("\n")[0],
         )
-        self._start(run_id, record.name, trigger)
+        run_id = self.run_of(record, push)
+        if not self._start(run_id, record.name, trigger):
+            # Somebody else was quicker; if it was with a push to another branch, this one has its own run.
+            run_id = self.run_of(record, push)
+            self._start(run_id, record.name, trigger)
         return run_id
 
     def retrain(self, wish: Retrain) -> RunId:
@@ -274,9 +288,9 @@ class Intake:
             return None
         return deployment_of_version(run.model, run.version)
 
-    def _start(self, run_id: RunId, project: ProjectName, trigger: Trigger) -> None:
+    def _start(self, run_id: RunId, project: ProjectName, trigger: Trigger) -> bool:
         now = self._world.clock.now()
-        self._controller.start(Run(id=run_id, project=project, trigger=trigger, created_at=now, updated_at=now))
+        return self._controller.start(Run(id=run_id, project=project, trigger=trigger, created_at=now, updated_at=now))
 
 
 def _changed(push: ev.GitPush) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from mlops_core.domain import events as ev
 from mlops_core.domain.effects import DecidePolicy
 from mlops_core.domain.errors import NotFoundError, TooLargeError
-from mlops_core.domain.ids import ModelName, RunId
+from mlops_core.domain.ids import ModelName, RunId, run_of_push
 from mlops_core.domain.limits import MANIFEST_BYTES, cut
 from mlops_core.domain.project import ProjectSpec
 from mlops_core.domain.run import Run, State
@@ -78,11 +78,24 @@ class Policy:
             globs = ", ".join(spec.triggers.paths)
             reason_text = f"none of the {len(trigger.changed)} changed files matches triggers.paths ({globs})"
             return ev.PolicyDecided(at=now, decision="skip", reason=reason_text, spec=spec)
+        known = self._known_commit(run, spec)
+        if known is not None:
+            return ev.PolicyDecided(at=now, decision="skip", reason=known, spec=spec)
         if spec.triggers.delivers(trigger.branch):
             return ev.PolicyDecided(at=now, decision="deliver", reason=f"branch '{trigger.branch}' delivers", spec=spec)
         branches = ", ".join(spec.triggers.branches)
         reason_text = f"branch '{trigger.branch}' is built only (triggers.branches: {branches})"
         return ev.PolicyDecided(at=now, decision="build_only", reason=reason_text, spec=spec)
+
+    def _known_commit(self, run: Run, spec: ProjectSpec) -> str | None:
+        """Say why a commit that was pushed to another branch before needs nothing more, if so."""
+        first_id = run_of_push(run.project, run.trigger.commit) if run.trigger.commit else run.id
+        if run.id == first_id:
+            return None
+        first = self._world.runs.load(first_id).value.trigger.branch
+        if spec.triggers.delivers(run.trigger.branch) and not spec.triggers.delivers(first):
+            return None
+        return f"run {first_id} took this commit when it was pushed to branch '{first}'"
 
     def _newer_run(self, run: Run, spec: ProjectSpec) -> RunId | None:
         """Supersede older runs of the branch; tell of a newer one, whose push overtook this one."""

@@ -1,0 +1,137 @@
+"""Failures that the random tests met, each alone and by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from benches import quick_bench
+from builders import Bench, push
+
+from mlops_core.domain.ids import DeploymentName, EffectKey, JobName, ModelName, RunId
+from mlops_core.domain.model import ReleaseLock
+from mlops_core.domain.requests import Decision
+
+MODEL = ModelName("diabetes")
+CANCEL = Decision(wish="cancel", by="ada", reason="stop")
+
+
+@pytest.fixture
+def deploying(tmp_path: Path) -> tuple[Bench, RunId]:
+    """A run whose gates passed, with its next message not delivered yet."""
+    bench = quick_bench(tmp_path)
+    run_id = bench.push()
+    bench.drain()
+    bench.end_job(run_id, "build")
+    bench.registry.register("diabetes", f"{run_id}-train", rmse=50.0)
+    bench.jobs.end(JobName(f"{run_id}-train"), "succeeded")
+    bench.app.intake.job_told(JobName(f"{run_id}-train"), "succeeded")
+    for key in ("find-model", "judge"):
+        bench.app.controller.perform(run_id, EffectKey(key))
+    assert bench.state(run_id) == "deploying"
+    return bench, run_id
+
+
+def end(bench: Bench) -> tuple[object, list[DeploymentName]]:
+    bench.drain()
+    bench.settle()
+    return bench.app.world.models.load(MODEL).value.lock, [status.name for status in bench.deployer.list()]
+
+
+def test_a_lock_taken_by_a_process_that_died_is_returned_when_its_run_is_cancelled(
+    deploying: tuple[Bench, RunId],
+) -> None:
+    bench, run_id = deploying
+    stored = bench.app.world.models.load(MODEL)
+    lock = ReleaseLock(run_id=run_id, version="1", ordinal=bench.run(run_id).trigger.ordinal)  # type: ignore[arg-type] - a version
+    bench.app.world.models.commit(stored.value.with_lock(lock)[0], read_version=stored.version)
+    bench.app.controller.decide(run_id, CANCEL)
+
+    assert end(bench) == (None, [])
+
+
+def test_a_job_submitted_by_a_process_that_died_is_stopped_when_its_run_is_cancelled(tmp_path: Path) -> None:
+    bench = quick_bench(tmp_path)
+    run_id = bench.push()
+    bench.app.controller.perform(run_id, EffectKey("policy"))
+    bench.app.controller._performers["submit_job"](bench.run(run_id), bench.run(run_id).pending[0].effect)
+    bench.app.controller.decide(run_id, CANCEL)
+    bench.drain()
+
+    assert [status.outcome for status in bench.jobs.statuses.values()] == ["cancelled"]
+
+
+def test_a_run_stopped_between_its_shift_and_the_telling_of_it_is_live(deploying: tuple[Bench, RunId]) -> None:
+    bench, run_id = deploying
+    for key in ("lock", "deploy:1"):
+        bench.app.controller.perform(run_id, EffectKey(key))
+    bench.app.intake.look_at_deployment(bench.run(run_id))
+    (shift,) = [each.effect for each in bench.run(run_id).pending if each.effect.kind == "shift_traffic"]
+    bench.app.controller._performers["shift_traffic"](bench.run(run_id), shift)
+    bench.app.controller.decide(run_id, CANCEL)
+
+    assert end(bench) == (None, ["diabetes-v1"])
+    assert bench.state(run_id) == "live"
+
+
+def test_a_deployment_is_deleted_although_its_run_has_not_returned_the_lock_yet(
+    deploying: tuple[Bench, RunId],
+) -> None:
+    bench, run_id = deploying
+    for key in ("lock", "deploy:1"):
+        bench.app.controller.perform(run_id, EffectKey(key))
+    bench.app.controller.decide(run_id, CANCEL)
+    for key in ("undeploy:1", "unlock"):
+        bench.app.controller.perform(run_id, EffectKey(key))
+
+    assert bench.deployer.list() == []
+
+
+def test_a_deployment_that_vanished_before_it_was_ready_is_asked_for_again(deploying: tuple[Bench, RunId]) -> None:
+    bench, run_id = deploying
+    for key in ("lock", "deploy:1"):
+        bench.app.controller.perform(run_id, EffectKey(key))
+    bench.deployer.states.clear()
+    bench.settle(rounds=4)
+
+    assert bench.state(run_id) == "live"
+
+
+def test_another_model_that_a_pipeline_registers_is_not_taken_for_its_runs_own(tmp_path: Path) -> None:
+    bench = quick_bench(tmp_path)
+    run_id = bench.push()
+    bench.drain()
+    bench.end_job(run_id, "build")
+    for _ in range(7):
+        scaler = bench.registry.register("scaler", f"{run_id}-train")
+    bench.app.intake.model_registered(scaler.model, scaler.version)
+    bench.registry.register("diabetes", f"{run_id}-train", rmse=50.0)
+    bench.end_job(run_id, "train")
+    bench.settle()
+
+    assert (bench.state(run_id), bench.run(run_id).version) == ("live", "1")
+
+
+def test_a_commit_that_was_built_on_a_branch_is_delivered_when_it_comes_to_main(tmp_path: Path) -> None:
+    """A merge by fast-forward pushes the same commit to another branch."""
+    bench = quick_bench(tmp_path)
+    built = bench.push(1, branch="feature")
+    bench.drain()
+    bench.end_job(built, "build")
+    merged = bench.push(1)
+    bench.deliver(merged)
+
+    assert (bench.state(built), bench.state(merged)) == ("built", "live")
+    assert (bench.push(1, branch="feature"), bench.push(1)) == (built, merged)
+
+
+def test_a_branch_made_of_a_commit_that_is_delivered_launches_nothing(tmp_path: Path) -> None:
+    bench = quick_bench(tmp_path)
+    bench.deliver(bench.push(1))
+    before = dict(bench.jobs.launches)
+    for branch in ("feature", "main-2"):
+        (made,) = bench.app.intake.push(push(1, branch=branch))
+        bench.drain()
+        assert bench.state(made) == "skipped"
+
+    assert bench.jobs.launches == before
