@@ -106,6 +106,7 @@ def _folded(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _name(envelope: Envelope, data: Mapping[str, Any], key: str) -> str:
     value = data.get(key)
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not 0 < len(str(value)) <= _LONGEST_NAME:
+    text = str(value) if isinstance(value, str) or type(value) is int else ""
+    if not text.isprintable() or not 0 < len(text) <= _LONGEST_NAME:
         raise BadInputError(f"Event '{envelope.id}' of type '{envelope.kind}' has no usable '{key}' in its data.")
-    return str(value)
+    return text

@@ -47,10 +47,10 @@ def read_envelope(event: object) -> Envelope:
             raise BadInputError(f"The event has no {name}: it is neither an Event Grid event nor a CloudEvent.")
     moment = _time(fields["time"])
     data = fields["data"] if isinstance(fields["data"], Mapping) else {}
-    subject, source = str(fields["subject"] or ""), str(fields["source"] or "")
+    event_id, kind, subject, source = (_text(fields[name]) for name in ("id", "kind", "subject", "source"))
     raw = {
-        "id": fields["id"],
-        "eventType": fields["kind"],
+        "id": event_id,
+        "eventType": kind,
         "subject": subject,
         "eventTime": moment.isoformat(),
         "data": fields["data"],
@@ -58,7 +58,12 @@ def read_envelope(event: object) -> Envelope:
         "dataVersion": "",
         "metadataVersion": "1",
     }
-    return Envelope(fields["id"], fields["kind"], subject, moment, data, source, raw)
+    return Envelope(event_id, kind, subject, moment, data, source, raw)
+
+
+def _text(value: object) -> str:
+    """Read a text. A lone surrogate, which JSON may hold, can neither be stored nor sent on."""
+    return str(value or "").encode("utf-8", "replace").decode()
 
 
 def _of_mapping(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,4 +105,7 @@ def _parsed(text: str) -> datetime:
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise BadInputError(f"The event's time '{moment.isoformat()}' is out of range.") from None

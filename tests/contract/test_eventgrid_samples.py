@@ -160,8 +160,8 @@ def test_a_missing_or_unusable_key_is_bad_input_and_named(schema: str, name: str
 
 
 @needs_samples
-@pytest.mark.parametrize("name", ["", "x" * 300])
-def test_an_empty_or_endless_name_is_bad_input(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "x" * 300, "\ud800", "a\nb", "a\x00", 10**4000])
+def test_a_name_that_cannot_be_one_is_bad_input(name: object) -> None:
     event = sample("delivery/eventgrid.model_registered.json")
     event["data"]["ModelName"] = name
     with pytest.raises(BadInputError, match="modelname"):
@@ -178,6 +178,13 @@ def test_an_event_without_id_type_or_time_is_bad_input(schema: str, keys: tuple[
     for seen in (triggered(event), event):
         with pytest.raises(BadInputError, match="The event has no"):
             read_envelope(seen)
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:00", "yesterday", 5, None, ""])
+def test_a_time_that_is_none_is_bad_input(time: object) -> None:
+    event = {"id": "1", "type": "a", "time": time, "specversion": "1.0"}
+    with pytest.raises(BadInputError, match="time"):
+        read_envelope(event)
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 1])
@@ -239,6 +246,19 @@ class TestTaking:
         assert dead_letters.replay_letter(bench.app, request).status == 200
         with pytest.raises(NotFoundError):
             dead_letters.show_letter(bench.app, request)
+
+    def test_an_event_of_strange_letters_is_kept_too(self, bench: Bench) -> None:
+        strange = "\ud800\x00é"
+        event = {
+            "id": strange,
+            "type": strange,
+            "time": "2026-01-01T00:00:00Z",
+            "subject": strange,
+            "data": {strange: strange},
+        }
+        handlers.take_event(bench.app, read_envelope(event))
+        [letter] = json.loads(dead_letters.list_letters(bench.app, Request()).body)["dead_letters"]
+        assert letter["subject"] == "?\x00é ?\x00é"
 
     @needs_samples
     def test_an_event_that_nobody_takes_is_kept_with_advice(self, bench: Bench) -> None:
