@@ -21,7 +21,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BRANCH = re.compile(
     r"refs/heads/(?![./-])(?!.*(?:\.\.|//|/\.|@\{|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]{1,244}(?<![./])"
 )
-_REPOSITORY = re.compile(r"[A-Za-z0-9_.~][A-Za-z0-9_.~ /-]{0,254}")
+# Azure DevOps lets projects have letters of any script, blanks and some punctuation.
+_REPOSITORY = re.compile(r"[\w.~][\w.~ &()+,'!@/-]{0,254}")
 _DELIVERY = re.compile(r"[\x21-\x7e]{1,200}")
 # GitHub lists no more commits of a push than this; with as many, some may be missing.
 _MOST_COMMITS = 2_048

@@ -96,6 +96,16 @@ def test_azure_devops_without_details_names_what_is_missing() -> None:
     assert take("azure-devops", {"eventType": "git.pullrequest.created"}) == []
 
 
+def test_azure_devops_projects_may_have_letters_of_any_script_and_blanks() -> None:
+    data = payload("azure-devops")
+    data["resource"]["repository"] = {"name": "Modèles 2", "project": {"name": "R&D (Köln)"}}
+    assert take("azure-devops", data)[0].repository == "R&D (Köln)/Modèles 2"
+
+
+def test_the_connection_test_of_bitbucket_server_is_taken_and_tells_nothing() -> None:
+    assert take("bitbucket-server", {"test": True}, **{"x-event-key": "diagnostics:ping"}) == []
+
+
 def test_a_gitea_push_that_deletes_is_no_push() -> None:
     assert take("gitea", payload("gitea", after=ZEROS)) == []
 
