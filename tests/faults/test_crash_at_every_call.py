@@ -14,6 +14,7 @@ from histories import ledger_conflicts, unexplained, unsettled
 
 from mlops_core.application import assemble
 from mlops_core.domain.ids import JobName, ModelName, RunId
+from mlops_core.services.reconcile import Reconciler
 
 MODEL = ModelName("diabetes")
 FIRST, SECOND = RunId("diabetes-000000010000"), RunId("diabetes-000000020000")
@@ -110,3 +111,13 @@ def test_a_crash_at_some_calls_ends_as_the_undisturbed_delivery(tmp_path: Path) 
 @pytest.mark.full
 def test_a_crash_at_any_call_ends_as_the_undisturbed_delivery(tmp_path: Path) -> None:
     crash_everywhere(tmp_path, every=1)
+
+
+def test_a_controller_that_does_not_send_lost_hints_again_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: a run whose hints died with the process waits for ever."""
+    monkeypatch.setattr(Reconciler, "_resend", lambda *_: None)
+
+    with pytest.raises(KeyError, match="-build"):  # the world waits for a job that nobody submits
+        delivered(tmp_path / "crashed", Point(20, "after"))

@@ -275,3 +275,10 @@ def test_two_thousand_random_operations_break_nothing(tmp_path: Path, seed: int)
 def test_two_hundred_thousand_random_operations_break_nothing(tmp_path: Path, block: int) -> None:
     for seed in range(block * 50, block * 50 + 50):
         assert play(tmp_path, 1_000 + seed) == []
+
+
+def test_runs_that_end_without_tidying_up_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: locks, deployments and jobs stay behind."""
+    monkeypatch.setattr("mlops_core.domain.wanted._wanted_at_end", lambda _: [])
+
+    assert play(tmp_path, 1) != []
