@@ -7,6 +7,9 @@ from collections.abc import Callable
 import typer
 
 from mlops_core.cli import asking, projects, steering
+from mlops_core.cli.demo import demo
+from mlops_core.cli.doctor import doctor
+from mlops_core.cli.down import down
 from mlops_core.cli.up import up
 
 app = typer.Typer(
@@ -19,6 +22,9 @@ app = typer.Typer(
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     up,
+    down,
+    demo,
+    doctor,
     projects.add,
     projects.init,
     projects.validate,

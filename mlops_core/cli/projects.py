@@ -113,7 +113,9 @@ def run_pipeline_file(
     ] = None,
     given: Annotated[list[str] | None, typer.Option("--input", "-i", help="NAME=VALUE, for an input.")] = None,
     bindings: Annotated[list[str] | None, typer.Option("--bind", help="REFERENCE=PATH, for a data asset.")] = None,
-    environments: Annotated[list[str] | None, typer.Option("--environment", help="REFERENCE=FILE, or =current.")] = None,
+    environments: Annotated[
+        list[str] | None, typer.Option("--environment", help="REFERENCE=FILE, or =current.")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Where outputs and logs go. Default: a new temporary one.")
     ] = None,

@@ -154,7 +154,8 @@ class FunctionsHost:
         config = uvicorn.Config(
             web, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_STOP_SECONDS
         )
-        server = uvicorn.Server(config)
+        server = _Server(config)
+        _stop_on_signals(server)
         stop, halt = asyncio.Event(), threading.Event()
         self._release_abandoned()
         async with httpx.AsyncClient(base_url=address, timeout=30.0) as client:
@@ -208,6 +209,24 @@ class FunctionsHost:
             await asyncio.sleep(0.01)
         if server.started:
             self._options.ready(address)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: uvicorn raises them again after it stopped, which would end the process before its tidy-up."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing; the host has handlers of its own."""
+        yield
+
+
+def _stop_on_signals(server: uvicorn.Server) -> None:
+    def stop() -> None:
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
 
 
 async def _kept_going(
