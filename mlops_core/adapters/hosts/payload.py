@@ -73,11 +73,9 @@ def mapping_at(data: Mapping[str, Any], *path: str) -> Json:
     return value
 
 
-def text_at(data: Mapping[str, Any], key: str, *, default: str | None = None) -> str:
-    """Read a text. Raises BadInputError where it is missing and there is no default, or is no text."""
-    value = data.get(key, default)
-    if value is None and default is not None:
-        return default
+def text_at(data: Mapping[str, Any], key: str) -> str:
+    """Read a text. Raises BadInputError where it is missing, or is no text."""
+    value = data.get(key)
     if not isinstance(value, str):
         raise BadInputError(f"The payload has no text at '{key}'.")
     return clean(value)
