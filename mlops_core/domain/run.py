@@ -106,13 +106,15 @@ class Facts(Value):
 
     def get(self, kind: type[F], *identity: str) -> F | None:
         """Read the fact of a kind, for facts that there is one of per stage or per version with its identity."""
-        found = self.slots.get(":".join([_tag(kind), *identity]))
+        found = self.slots.get(":".join((_tag(kind), *identity)) if identity else _tag(kind))
         return found if isinstance(found, kind) else None
 
     def all(self, kind: type[F]) -> list[F]:
         """Read all facts of a kind, earliest first, those of the same moment in an order of their own."""
         found = [(fact.at, slot, fact) for slot, fact in self.slots.items() if isinstance(fact, kind)]
-        return [fact for _, _, fact in sorted(found, key=lambda each: each[:2])]
+        if len(found) > 1:
+            found.sort(key=lambda each: each[:2])
+        return [fact for _, _, fact in found]
 
 
 def slot_of(event: ev.Event) -> str:
@@ -201,8 +203,12 @@ class Run(Value):
     @property
     def revivals(self) -> int:
         """How often a person brought the run back from its end, by waiving gates or by replaying a failed effect."""
-        replays = (replay.attempt for replay in self.facts.all(ev.EffectReplayed) if is_progress(replay.key))
-        return sum(replays) + (self.facts.get(ev.GatesWaived) is not None)
+        revivals = int("gates_waived" in self.facts.slots)
+        for slot, fact in self.facts.slots.items():
+            # Asked for many times per event, so the slot's name is looked at first: it is the cheaper question.
+            if slot.startswith("effect_replayed") and isinstance(fact, ev.EffectReplayed) and is_progress(fact.key):
+                revivals += fact.attempt
+        return revivals
 
     def entered(self, state: State) -> bool:
         """Tell whether the run ever was in a state."""
