@@ -106,8 +106,9 @@ class Intake:
         run_id = self.run_of(record, push)
         if not self._start(run_id, record.name, trigger):
             # Somebody else was quicker; if it was with a push to another branch, this one has its own run.
-            run_id = self.run_of(record, push)
-            self._start(run_id, record.name, trigger)
+            known, run_id = run_id, self.run_of(record, push)
+            if run_id != known:
+                self._start(run_id, record.name, trigger)
         return run_id
 
     def retrain(self, wish: Retrain) -> RunId:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -111,8 +112,15 @@ def no_push(host: str, new: str, kind: str) -> Delivery:
     return SIGN[host](body)
 
 
-def deliver_unwanted(folder: Path, count: int) -> Wire:
-    wire, random = Wire(folder), Random(20)
+@pytest.fixture
+def wire(tmp_path: Path) -> Iterator[Wire]:
+    made = Wire(tmp_path)
+    yield made
+    made.bench.database.close()
+
+
+def deliver_unwanted(wire: Wire, count: int) -> None:
+    random = Random(20)
     for host, sign in SIGN.items():
         wire.deliver(host, sign(body_of(host)))
     wire.work_off()
@@ -122,14 +130,13 @@ def deliver_unwanted(folder: Path, count: int) -> Wire:
         if number % 100 == 99:
             wire.work_off()
     wire.work_off()
-    return wire
 
 
 ONE_EACH = sorted(f"{host}-{AFTER[:12]}-train" for host in SIGN)
 
 
-def test_sixty_unwanted_deliveries_train_nothing_more_than_the_one_wanted_push_of_each_host(tmp_path: Path) -> None:
-    wire = deliver_unwanted(tmp_path, 60)
+def test_sixty_unwanted_deliveries_train_nothing_more_than_the_one_wanted_push_of_each_host(wire: Wire) -> None:
+    deliver_unwanted(wire, 60)
 
     assert wire.trained() == ONE_EACH
     assert len(wire.bench.jobs.launches) > 2 * len(SIGN), "unlisted branches are built"
@@ -137,16 +144,16 @@ def test_sixty_unwanted_deliveries_train_nothing_more_than_the_one_wanted_push_o
 
 
 @pytest.mark.full
-def test_five_hundred_unwanted_deliveries_train_nothing_more(tmp_path: Path) -> None:
-    wire = deliver_unwanted(tmp_path, 500)
+def test_five_hundred_unwanted_deliveries_train_nothing_more(wire: Wire) -> None:
+    deliver_unwanted(wire, 500)
 
     assert wire.trained() == ONE_EACH
     assert wire.bench.jobs.launches == dict.fromkeys(wire.bench.jobs.launches, 1)
 
 
-def test_a_wanted_delivery_more_trains_once_more(tmp_path: Path) -> None:
+def test_a_wanted_delivery_more_trains_once_more(wire: Wire) -> None:
     """The other side: the tests above would pass with a wire that delivers nothing."""
-    wire = deliver_unwanted(tmp_path, 0)
+    deliver_unwanted(wire, 0)
     for _ in range(2):
         wire.deliver("github", github(body_of("github", before=AFTER, after="c" * 40)))
     wire.work_off()

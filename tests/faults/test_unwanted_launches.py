@@ -10,9 +10,10 @@ import pytest
 from benches import quick_bench
 from builders import Bench, commit_id, push
 
-from mlops_core.domain import ids
 from mlops_core.domain.errors import NotFoundError
-from mlops_core.domain.ids import JobName
+from mlops_core.domain.ids import JobName, RunId
+from mlops_core.services.intake import Intake
+from mlops_core.services.policy import Policy
 
 LISTED = b"""
 project: diabetes
@@ -66,10 +67,8 @@ def test_a_thousand_deliveries_replayed_under_new_ids_launch_nothing(tmp_path: P
 def test_runs_named_after_their_delivery_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: a run that is named after what the host calls its delivery."""
     counter = iter(range(10_000))
-    monkeypatch.setattr(
-        "mlops_core.services.intake.run_of_push",
-        lambda project, commit: ids.RunId(f"{ids.run_of_push(project, commit)}-{next(counter)}"),
-    )
+    monkeypatch.setattr(Intake, "run_of", lambda _, record, push: RunId(f"{record.name}-{next(counter)}"))
+    monkeypatch.setattr(Policy, "_known_commit", lambda *_: None)
     before, after = replay(tmp_path, 50)
 
     assert after != before
