@@ -16,12 +16,12 @@ from mlops_core.services.announce import Announcer
 from mlops_core.services.intake import Intake
 from mlops_core.services.policy import Policy
 from mlops_core.services.queries import Queries
-from mlops_core.services.reconcile import Reconciler, ReconcilePolicy
+from mlops_core.services.reconcile import ReconcilePolicy, Reconciler
 from mlops_core.services.release import ReleaseService
 from mlops_core.services.routing import Router
 from mlops_core.services.smoke import SmokeTester
 from mlops_core.services.training import Training
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 
 @dataclass(frozen=True, kw_only=True)

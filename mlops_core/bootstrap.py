@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from mlops_core.application import Application, Limits, assemble
 from mlops_core.services.reconcile import ReconcilePolicy
-from mlops_core.services.world import World
 from mlops_core.settings import Settings, process_environment, read_settings
+from mlops_core.world import World
 
 if TYPE_CHECKING:
     from mlops_core.adapters.local.deployment_watcher import DeploymentWatcher

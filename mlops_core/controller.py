@@ -30,7 +30,7 @@ from mlops_core.domain.requests import Decision, decide
 from mlops_core.domain.run import Run
 from mlops_core.domain.wanted import attempts_of, failure_of
 from mlops_core.ports import DeadLetter
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 log = logging.getLogger(__name__)
 

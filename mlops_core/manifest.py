@@ -90,7 +90,7 @@ def load_with_lines(text: bytes, filename: str) -> tuple[object, Mapping[Path, i
     try:
         decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = text[: error.start].count(b"\n") + 1
+        line = getattr(error.problem_mark, "line", 0) + 1
         raise ManifestError(filename, [Problem(line, "", "it is not UTF-8 text. Save it as UTF-8.")]) from None
     try:
         _refuse_growth(decoded, filename)

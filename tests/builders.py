@@ -33,7 +33,7 @@ from mlops_core.domain.ids import CommitId, EffectKey, JobName, ProjectName, Run
 from mlops_core.domain.run import Run
 from mlops_core.ports import ProjectRecord
 from mlops_core.services.smoke import SmokeTester
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 MANIFEST = b"""
 project: diabetes

@@ -7,7 +7,7 @@ from typing import Literal
 from mlops_core.domain import events as ev
 from mlops_core.domain.effects import Announce
 from mlops_core.domain.run import Run, State
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 # A commit status is one line at every host; GitHub's limit is the smallest.
 _DESCRIPTION_LETTERS = 140

@@ -16,7 +16,7 @@ from mlops_core.domain.values import Timestamp
 from mlops_core.manifest import ManifestError, read_manifest
 from mlops_core.ports import ProjectRecord
 from mlops_core.services.succession import is_newer
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 # A release under way is let finish: the release lock sees to it that the newer push goes over it.
 _PAST_SUPERSEDING = (State.DEPLOYING, State.ROLLING_OUT, State.LIVE)

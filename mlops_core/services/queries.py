@@ -9,7 +9,7 @@ from mlops_core.domain import events as ev
 from mlops_core.domain.ids import JobName, ModelName, ProjectName, RunId
 from mlops_core.domain.run import Run, State
 from mlops_core.ports import DeadLetter, HistoryEntry, ProjectRecord
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 View = dict[str, Any]
 _GOOD_ENDS = (State.BUILT, State.SKIPPED, State.LIVE, State.RETIRED)

@@ -27,7 +27,7 @@ from mlops_core.ports import DeploymentRequest
 from mlops_core.services.smoke import SmokeTester
 from mlops_core.services.succession import is_newer
 from mlops_core.services.training import model_of, spec_of
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 _MAX_CONFLICTS = 100
 

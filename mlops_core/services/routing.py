@@ -16,7 +16,7 @@ import httpx
 
 from mlops_core.domain.errors import NotFoundError, TemporaryError
 from mlops_core.domain.ids import ModelName, deployment_of_version
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 # Long enough that a busy model is not looked up for each request, short enough that nobody notices a switch.
 _REMEMBERED_SECONDS = 0.5

@@ -10,7 +10,7 @@ from __future__ import annotations
 from mlops_core.domain.errors import NotFoundError
 from mlops_core.domain.ids import run_of_push
 from mlops_core.domain.run import Run
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 # More pushes than this to one branch within a second are no person's.
 _MAX_CHAIN = 200

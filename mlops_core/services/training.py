@@ -11,7 +11,7 @@ from mlops_core.domain.limits import VERDICT_LETTERS, VERDICTS, cut
 from mlops_core.domain.project import ProjectSpec
 from mlops_core.domain.run import Run
 from mlops_core.ports import JobRequest, RegisteredVersion
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 
 class Training:

@@ -10,7 +10,7 @@ from builders import MANIFEST, PROJECT, Bench, make_bench, push
 
 from mlops_core.domain.ids import CommitId, ProjectName, RunId
 from mlops_core.ports import ProjectRecord
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 
 def quick_bench(

@@ -31,7 +31,7 @@ from mlops_core.ports import (
     RegisteredVersion,
 )
 from mlops_core.services.smoke import SmokeTester
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 SMOKE: SmokeTester = AlwaysPasses()  # type: ignore[assignment] - structural stand-in
 

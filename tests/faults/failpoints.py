@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 PORTS = ("runs", "models", "projects", "dead_letters", "queue", "bus", "jobs", "registry", "deployer")
 

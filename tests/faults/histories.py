@@ -10,7 +10,7 @@ from mlops_core.domain.ids import ModelName, RunId, deployment_of_version
 from mlops_core.domain.machine import advance, settle
 from mlops_core.domain.run import Facts, Run, State
 from mlops_core.services.succession import is_newer
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 
 def all_runs(world: World) -> list[Run]:

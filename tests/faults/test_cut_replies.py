@@ -19,7 +19,7 @@ from mlops_core.domain.errors import HeadraceError, TemporaryError
 from mlops_core.domain.ids import JobName, ModelName, RunId
 from mlops_core.domain.requests import Decision
 from mlops_core.ports import JobRequest, JobStatus
-from mlops_core.services.world import World
+from mlops_core.world import World
 
 WRITES = ("runs.create", "runs.commit", "models.commit", "projects.put", "queue.put", "bus.publish", "jobs.submit")
 
