@@ -90,7 +90,7 @@ def load_with_lines(text: bytes, filename: str) -> tuple[object, Mapping[Path, i
     try:
         decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = getattr(error.problem_mark, "line", 0) + 1
+        line = text[: error.start].count(b"\n") + 1
         raise ManifestError(filename, [Problem(line, "", "it is not UTF-8 text. Save it as UTF-8.")]) from None
     try:
         _refuse_growth(decoded, filename)
@@ -111,7 +111,7 @@ def load_with_lines(text: bytes, filename: str) -> tuple[object, Mapping[Path, i
 def _refuse_growth(decoded: str, filename: str) -> None:
     depth = 0
     for token in yaml.parse(decoded, Loader=yaml.SafeLoader):
-        line = token.start_mark.line + 1
+        line = getattr(token.start_mark, "line", 0) + 1
         if isinstance(token, yaml.AliasEvent) or getattr(token, "anchor", None):
             message = "anchors and aliases (& and *) are not allowed. Write the value out."
             raise ManifestError(filename, [Problem(line, "", message)])
