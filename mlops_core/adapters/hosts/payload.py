@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from mlops_core.domain.errors import BadInputError
+from mlops_core.domain.errors import BadInputError, TooLargeError
 from mlops_core.domain.ids import CommitId
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -27,12 +27,23 @@ _DELIVERY = re.compile(r"[\x21-\x7e]{1,200}")
 # GitHub lists no more commits of a push than this; with as many, some may be missing.
 _MOST_COMMITS = 2_048
 _MOST_FIELDS = 10
+# 25 MiB of `{"":0},` become 750 MiB of objects. The largest genuine push has 2,048 commits of three objects and three lists.
+_MOST_SIGNS = {b"{": 100_000, b"[": 100_000, b",": 2_000_000}
 
 Json = dict[str, Any]
 
 
 def read_object(body: bytes, host: str) -> Json:
-    """Read a JSON object. Raises BadInputError for anything else, however it is malformed."""
+    """
+    Read a JSON object.
+
+    Raises:
+        TooLargeError: It has so many values that they would fill the memory, whatever its bytes are.
+        BadInputError: It is anything else, however malformed.
+    """
+    for sign, most in _MOST_SIGNS.items():
+        if (count := body.count(sign)) > most:
+            raise TooLargeError(f"The body has {count} times '{sign.decode()}'; at most {most} are taken of {host}.")
     try:
         data = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
