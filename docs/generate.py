@@ -137,42 +137,38 @@ def _default(value: dict[str, Any]) -> str:
 
 def commands() -> str:
     """Write the reference of the command line."""
-    import click
     import typer
 
     from mlops_core.cli.app import app
 
-    group = typer.main.get_command(app)
     lines = [
         "# The command line",
         _NOTE,
-        "Commands that ask or steer talk to a running controller: the one of the data folder (`HEADRACE_DATA`), else the",
-        "one at `HEADRACE_BASE_URL`. Exit code 0 is good, 1 an error with its sentence, 2 a wrong call.",
+        "Commands that ask or steer talk to a running controller: the one of the data folder (`HEADRACE_DATA`), else",
+        "the one at `HEADRACE_BASE_URL`. Exit code 0 is good, 1 an error with its sentence, 2 a wrong call.",
         "",
     ]
-
-    def tell(command: Any, name: str) -> None:
-        subcommands = getattr(command, "commands", None)
-        if subcommands:
-            for subname, subcommand in sorted(subcommands.items()):
-                tell(subcommand, f"{name} {subname}")
-            return
-        context = click.Context(command, info_name=name)
-        usage = " ".join(piece for piece in command.collect_usage_pieces(context) if piece)
-        lines.extend(
-            [f"## {name}", "", str(command.help or "").strip(), "", "```", f"{name} {usage}".strip(), "```", ""]
-        )
-        rows = []
-        for parameter in command.params:
-            record = parameter.to_info_dict()
-            names = ", ".join(f"`{option}`" for option in [*record["opts"], *record["secondary_opts"]])
-            if "--help" not in names:
-                rows.append(f"| {names} | {record.get('help') or ''} |")
-        if rows:
-            lines.extend(["| argument or option | meaning |", "| --- | --- |", *rows, ""])
-
-    tell(group, "headrace")
+    _tell_command(typer.main.get_command(app), "headrace", lines)
     return "\n".join(lines)
+
+
+def _tell_command(command: Any, name: str, lines: list[str]) -> None:
+    subcommands = getattr(command, "commands", None)
+    if subcommands:
+        for subname, subcommand in sorted(subcommands.items()):
+            _tell_command(subcommand, f"{name} {subname}", lines)
+        return
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    words = [str(each.name).upper() if each.required else f"[{str(each.name).upper()}]" for each in arguments]
+    usage = " ".join([name, *(["[OPTIONS]"] if options else []), *words])
+    lines.extend([f"## {name}", "", str(command.help or "").strip(), "", "```", usage, "```", ""])
+    rows = [f"| `{str(each.name).upper()}` | {each.help or ''} |" for each in arguments]
+    for each in options:
+        names = ", ".join(f"`{option}`" for option in [*each.opts, *each.secondary_opts])
+        rows += [] if "--help" in names else [f"| {names} | {each.help or ''} |"]
+    if rows:
+        lines.extend(["| argument or option | meaning |", "| --- | --- |", *rows, ""])
 
 
 def routes() -> str:
