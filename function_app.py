@@ -17,7 +17,6 @@ from mlops_core.bootstrap import application
 import handlers
 from handlers import asking, dead_letters, effect_due, reconciling, scoring, steering, webhook
 from handlers.answers import Answer, Request, error_answer, json_answer
-from handlers.inbound import read_envelope
 from mlops_core.application import Application
 from mlops_core.domain.errors import HeadraceError
 
@@ -61,19 +60,19 @@ def take_webhook(req: func.HttpRequest) -> func.HttpResponse:
 @app.event_grid_trigger("event")
 def take_git_push(event: func.EventGridEvent) -> None:
     """A `Headrace.GitPush` of the controller's own topic."""
-    handlers.take_event(application(), read_envelope(event))
+    handlers.take_trigger(application(), event)
 
 
 @app.event_grid_trigger("event")
 def take_ml_event(event: func.EventGridEvent) -> None:
     """An event of the Azure ML workspace: a model was registered, a job changed."""
-    handlers.take_event(application(), read_envelope(event))
+    handlers.take_trigger(application(), event)
 
 
 @app.event_grid_trigger("event")
 def take_deployment_event(event: func.EventGridEvent) -> None:
     """A deployment became ready, failed or went away."""
-    handlers.take_event(application(), read_envelope(event))
+    handlers.take_trigger(application(), event)
 
 
 @app.queue_trigger("message", queue_name=EFFECT_QUEUE, connection=STORAGE)

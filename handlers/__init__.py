@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from handlers import azure_ml, dead_letters, deployment_changed, git_push
-from handlers.inbound import Envelope
+from handlers.inbound import Envelope, read_envelope
 from mlops_core.application import Application
 from mlops_core.domain.errors import BadInputError, PermanentError
 
@@ -22,6 +22,20 @@ EVENTS: dict[str, Callable[[Application, Envelope], None]] = {
     "Microsoft.MachineLearningServices.ModelDeployed": azure_ml.take_nothing,
     "Microsoft.MachineLearningServices.DatasetDriftDetected": azure_ml.take_nothing,
 }
+
+
+def take_trigger(app: Application, event: object) -> None:
+    """
+    Take what an Event Grid trigger hands over; what is no event at all is kept as a dead letter too.
+
+    Raises: TemporaryError: Deliver it again.
+    """
+    try:
+        envelope = read_envelope(event)
+    except BadInputError as error:
+        dead_letters.keep_unreadable(app, event, error)
+        return
+    take_event(app, envelope)
 
 
 def take_event(app: Application, envelope: Envelope) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 
 from handlers.answers import Answer, Request, json_answer, read_json
-from handlers.inbound import Envelope, read_envelope
+from handlers.inbound import Envelope, fields_of, read_envelope
 from mlops_core.application import Application
 from mlops_core.domain.errors import PermanentError
 from mlops_core.ports import DeadLetter
@@ -29,6 +29,22 @@ def keep_event(app: Application, envelope: Envelope, error: PermanentError) -> N
     )
     app.world.dead_letters.put(letter)
     log.error("event kept as a dead letter", extra={"event_id": envelope.id, "reason": str(error)})
+
+
+def keep_unreadable(app: Application, event: object, error: PermanentError) -> None:
+    """Keep something that is no event of either schema, as far as it can be told."""
+    body = json.dumps(fields_of(event), default=str)
+    digest = hashlib.sha256(body.encode()).hexdigest()[:16]
+    letter = DeadLetter(
+        letter_id=f"unreadable-{digest}",
+        kind="event",
+        subject="not an event",
+        reason=str(error),
+        body=body,
+        created_at=app.world.clock.now(),
+    )
+    app.world.dead_letters.put(letter)
+    log.error("unreadable event kept as a dead letter", extra={"letter_id": letter.letter_id, "reason": str(error)})
 
 
 def list_letters(app: Application, request: Request) -> Answer:

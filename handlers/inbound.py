@@ -41,7 +41,7 @@ def read_envelope(event: object) -> Envelope:
 
     Raises: BadInputError: It has no id or no type; names what is missing.
     """
-    fields = _of_mapping(event) if isinstance(event, Mapping) else _of_object(event)
+    fields = fields_of(event)
     for name in ("id", "kind"):
         if not isinstance(fields[name], str) or not fields[name]:
             raise BadInputError(f"The event has no {name}: it is neither an Event Grid event nor a CloudEvent.")
@@ -59,6 +59,11 @@ def read_envelope(event: object) -> Envelope:
         "metadataVersion": "1",
     }
     return Envelope(event_id, kind, subject, moment, data, source, raw)
+
+
+def fields_of(event: object) -> dict[str, Any]:
+    """Read the fields that both schemas have, whether they are there or not."""
+    return _of_mapping(event) if isinstance(event, Mapping) else _of_object(event)
 
 
 def _text(value: object) -> str:

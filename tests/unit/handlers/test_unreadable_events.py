@@ -1,0 +1,25 @@
+"""What a trigger hands over and is no event must neither be lost nor be delivered for ever."""
+
+from __future__ import annotations
+
+from builders import Bench
+
+import handlers
+
+
+def test_what_is_no_event_is_kept_as_a_dead_letter(bench: Bench) -> None:
+    handlers.take_trigger(bench.app, {"id": "1", "data": {"a": 1}})
+
+    letters = bench.app.world.dead_letters.list().items
+    assert [letter.reason for letter in letters] == [
+        "The event has no kind: it is neither an Event Grid event nor a CloudEvent."
+    ]
+    assert '"a": 1' in letters[0].body
+
+
+def test_an_event_of_a_kind_that_nobody_takes_is_kept_with_its_kind(bench: Bench) -> None:
+    event = {"id": "1", "eventType": "Somebody.Else", "eventTime": "2026-01-01T00:00:00Z", "subject": "s", "data": {}}
+    handlers.take_trigger(bench.app, event)
+
+    letter = bench.app.world.dead_letters.list().items[0]
+    assert "Nothing here takes events of type 'Somebody.Else'" in letter.reason
