@@ -12,12 +12,12 @@ import logging
 from collections.abc import Callable
 
 import azure.functions as func
-from mlops_core.bootstrap import application
 
 import handlers
 from handlers import asking, dead_letters, effect_due, reconciling, scoring, steering, webhook
 from handlers.answers import Answer, Request, error_answer, json_answer
 from mlops_core.application import Application
+from mlops_core.bootstrap import application
 from mlops_core.domain.errors import HeadraceError
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
