@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -105,7 +106,7 @@ class EnvironmentMaker:
         wanted = self._requirements(spec)
         interpreter, note = find_interpreter(spec.name, spec.python_version, self.python)
         notes = (*wanted.notes, *([note] if note else []), *([spec.note] if spec.note else []))
-        lines = (*wanted.lines, *extra)
+        lines = (*wanted.lines, *_unnamed(extra, wanted.lines))
         digest = _digest(lines, interpreter)
         target = self.folder / digest[:24]
         python = str(target / "bin" / "python")
@@ -158,6 +159,16 @@ class EnvironmentMaker:
         if done.returncode != 0:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()
             raise EnvironmentFailedError(name, "\n".join(f"  {line}" for line in said[-_SHOWN_LINES:]))
+
+
+def _unnamed(extra: tuple[str, ...], lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out what the project names itself: its own version counts, and the environment stays the same one."""
+    named = {_package_of(line) for line in lines}
+    return tuple(line for line in extra if _package_of(line) not in named)
+
+
+def _package_of(line: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", line.strip(), maxsplit=1)[0].lower().replace("_", "-")
 
 
 def _implied(spec: EnvironmentSpec, lines: tuple[str, ...]) -> tuple[str, ...]:
