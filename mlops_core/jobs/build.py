@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import yaml
-
 from mlops_core.domain.errors import BadInputError
 from mlops_core.domain.project import ProjectSpec
+from mlops_core.jobs.assets import set_up_assets
+from mlops_core.jobs.environment_files import read_environment
 from mlops_core.jobs.outcome import JobFailedError
 from mlops_core.jobs.request import JobOrder
 from mlops_core.jobs.source import fetch_commit
@@ -44,6 +44,7 @@ def build(order: JobOrder, folder: Path, *, inherited: Mapping[str, str], proces
     tell("stage", f"pipeline '{plan.name}': {len(plan.steps)} steps, checked in {length(time.monotonic() - started)}")
     for spec in {step.environment.model_dump_json(): step.environment for step in plan.steps}.values():
         _make(run.maker, spec, (), tell)
+    set_up_assets(order, run.maker, tell)
     if order.spec.build.test is None:
         return "built; no tests declared"
     environment = _make(run.maker, tests_environment(order, plan.steps[0].environment), _runner_of(order), tell)
@@ -92,24 +93,6 @@ def tests_environment(order: JobOrder, first: EnvironmentSpec) -> EnvironmentSpe
     if declared is None:
         return first
     return read_environment(order.project_root / declared)
-
-
-def read_environment(path: Path) -> EnvironmentSpec:
-    """Read an environment from an Azure ML asset, a conda file or a requirements file. Raises BadInputError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInputError(f"Environment file '{path.name}' cannot be read: {error.strerror}.") from None
-    if path.suffix not in (".yml", ".yaml"):
-        lines = tuple(line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#"))
-        return EnvironmentSpec(name=path.name, pip_requirements=lines)
-    document = yaml.safe_load(text)
-    conda = document.get("conda_file", document) if isinstance(document, dict) else None
-    if isinstance(conda, str):
-        conda = yaml.safe_load((path.parent / conda).read_text(encoding="utf-8"))
-    if not isinstance(conda, dict):
-        raise BadInputError(f"'{path.name}' is neither an environment asset nor a conda file.")
-    return EnvironmentSpec(name=str(conda.get("name", path.name)), conda=conda)
 
 
 def _runner_of(order: JobOrder) -> tuple[str, ...]:

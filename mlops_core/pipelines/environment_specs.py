@@ -93,7 +93,7 @@ class EnvironmentResolver:
             self._broken_file(error.problem, place)
             return None
         if "dependencies" in document.data:
-            return _of_conda(document.data, text, image=None)
+            return environment_of_conda(document.data, text, image=None)
         return self._described(document.data, _Place(document, (), place.step), text)
 
     def _inline(self, data: dict[str, object], place: _Place) -> EnvironmentSpec | None:
@@ -123,13 +123,13 @@ class EnvironmentResolver:
 
     def _conda(self, value: object, place: _Place, name: str, image: str | None) -> EnvironmentSpec | None:
         if isinstance(value, dict):
-            return _of_conda({str(key): item for key, item in value.items()}, name, image)
+            return environment_of_conda({str(key): item for key, item in value.items()}, name, image)
         try:
             document = self.reader.read(place.document.folder / str(value))
         except DocumentError as error:
             self._broken_file(error.problem, _Place(place.document, (*place.key, "conda_file"), place.step))
             return None
-        return _of_conda(document.data, name, image)
+        return environment_of_conda(document.data, name, image)
 
     def _build(self, value: object, place: _Place, name: str) -> EnvironmentSpec | None:
         path = str(value.get("path", ".")) if isinstance(value, dict) else str(value)
@@ -172,7 +172,8 @@ class EnvironmentResolver:
         self.findings.problem(place.document, place.key, message, step=place.step)
 
 
-def _of_conda(data: dict[str, object], name: str, image: str | None) -> EnvironmentSpec:
+def environment_of_conda(data: dict[str, object], name: str, image: str | None) -> EnvironmentSpec:
+    """Say what a parsed conda file asks for."""
     note = f"The image '{image}' is not used here, only the conda file's packages." if image else None
     return EnvironmentSpec(name=name, python_version=_python_version(data), conda=data, image=image, note=note)
 

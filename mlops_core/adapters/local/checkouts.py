@@ -9,7 +9,7 @@ import yaml
 
 from mlops_core.domain.ids import CommitId
 from mlops_core.domain.project import ProjectSpec
-from mlops_core.jobs.build import read_environment
+from mlops_core.jobs.environment_files import read_environment
 from mlops_core.jobs.git import git
 from mlops_core.jobs.source import fetch_commit, unpack
 from mlops_core.pipelines.plan import EnvironmentSpec
