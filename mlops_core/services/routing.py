@@ -11,12 +11,14 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import httpx
+from typing import TYPE_CHECKING
 
 from mlops_core.domain.errors import NotFoundError, TemporaryError
 from mlops_core.domain.ids import ModelName, deployment_of_version
 from mlops_core.world import World
+
+if TYPE_CHECKING:
+    import httpx
 
 # Long enough that a busy model is not looked up for each request, short enough that nobody notices a switch.
 _REMEMBERED_SECONDS = 0.5
@@ -88,6 +90,8 @@ class Router:
             NotFoundError: Nothing serves this model.
             TemporaryError: Nobody answered in time.
         """
+        import httpx
+
         deadline = self._monotonic() + _PATIENCE_SECONDS
         passed_on = {name: value for name, value in headers.items() if name.lower() in _PASSED_ON}
         while True:
@@ -122,11 +126,13 @@ class Router:
         return route.address
 
     def _http(self) -> httpx.AsyncClient:
+        import httpx
+
         # A client belongs to the event loop that it was first used on.
         loop = asyncio.get_running_loop()
         if self._client is None or self._client[0] is not loop:
             limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
-            self._client = (loop, httpx.AsyncClient(timeout=_ANSWER_SECONDS, limits=limits))
+            self._client = (loop, httpx.AsyncClient(timeout=_ANSWER_SECONDS, limits=limits, trust_env=False))
         return self._client[1]
 
 

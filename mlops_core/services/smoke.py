@@ -6,10 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import httpx
+from typing import TYPE_CHECKING
 
 from mlops_core.domain.project import Smoke
+
+if TYPE_CHECKING:
+    import httpx
 
 # An answer that takes longer is no answer to an application; it counts as an error.
 _REQUEST_SECONDS = 30.0
@@ -45,9 +47,11 @@ class SmokeTester:
         Args:
             address: Base URL of the deployment.
         """
+        import httpx
+
         times: list[float] = []
         started = time.perf_counter()
-        with httpx.Client(base_url=address, timeout=_REQUEST_SECONDS) as client:
+        with httpx.Client(base_url=address, timeout=_REQUEST_SECONDS, trust_env=False) as client:
             for number in range(smoke.requests):
                 self._keep_pace(smoke, number, started)
                 problem, seconds = _send(client, body)
@@ -70,6 +74,8 @@ class SmokeTester:
 
 
 def _send(client: httpx.Client, body: bytes) -> tuple[str | None, float]:
+    import httpx
+
     started = time.perf_counter()
     try:
         answer = client.post("/score", content=body, headers={"content-type": "application/json"})

@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from mlops_core.adapters.local.durable_files import last_lines, read_record, sync_folder
 from mlops_core.adapters.local.processes import start_detached
@@ -30,6 +29,9 @@ from mlops_core.domain.ids import JobName
 from mlops_core.jobs.request import LOG, PROGRESS, REQUEST, STATUS, JobOrder, JobReport
 from mlops_core.pipelines.step_process import allowed
 from mlops_core.ports import JobProgress, JobRequest, JobStatus
+
+if TYPE_CHECKING:
+    import psutil
 
 _GRACE_SECONDS = 8.0
 # A job that was just started has not taken its lock yet.
@@ -93,6 +95,8 @@ class ProcessJobRunner:
 
     def cancel(self, name: JobName) -> None:
         """Stop a job with everything that it started."""
+        import psutil
+
         folder = self._folder(name)
         if not folder.exists() or (folder / STATUS).exists():
             return
@@ -226,6 +230,8 @@ def _started_at(folder: Path) -> float:
 
 
 def _process_of(folder: Path) -> psutil.Process | None:
+    import psutil
+
     if not _is_locked(folder):
         return None
     record = read_record(folder / "lock")
@@ -236,6 +242,8 @@ def _process_of(folder: Path) -> psutil.Process | None:
 
 
 def _kill(process: psutil.Process) -> None:
+    import psutil
+
     try:
         process.kill()
     except psutil.NoSuchProcess:

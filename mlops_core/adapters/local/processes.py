@@ -15,10 +15,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from mlops_core.domain.errors import PermanentError
+
+if TYPE_CHECKING:
+    import psutil
 
 _POLL_SECONDS = 0.05
 # Field 22 of /proc/PID/stat, counted after the command's closing bracket (proc_pid_stat(5)).
@@ -88,6 +90,8 @@ def end_group(mark: ProcessMark, *, folder: Path, grace_seconds: float) -> None:
     Args:
         folder: The working folder that the group was started in: members elsewhere are left alone.
     """
+    import psutil
+
     ask_to_end(mark)
     deadline = time.monotonic() + grace_seconds
     while is_alive(mark) and time.monotonic() < deadline:
@@ -108,6 +112,8 @@ def group_members(mark: ProcessMark, *, folder: Path) -> list[psutil.Process]:
     A pid is not given away while a group of that number exists, so members that work in the group's own folder belong
     to the process of the mark.
     """
+    import psutil
+
     if mark.pid in {os.getpid(), os.getpgrp(), 0, 1}:
         return []
     return [
@@ -119,6 +125,8 @@ def group_members(mark: ProcessMark, *, folder: Path) -> list[psutil.Process]:
 
 def find_by_argument(argument: str) -> ProcessMark | None:
     """Find the group leader whose command line has an argument: what was started just before a crash, unrecorded."""
+    import psutil
+
     for process in psutil.process_iter():
         try:
             found = argument in process.cmdline() and _group_of(process.pid) == process.pid
@@ -141,6 +149,8 @@ def _start_of(pid: int) -> str | None:
 
 
 def _start_without_proc(pid: int) -> str | None:
+    import psutil
+
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
@@ -156,6 +166,8 @@ def _group_of(pid: int) -> int | None:
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:
+    import psutil
+
     try:
         return Path(process.cwd()).resolve().is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

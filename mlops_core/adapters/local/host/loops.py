@@ -13,12 +13,12 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
-
-import httpx
-from croniter import croniter
+from typing import TYPE_CHECKING, Protocol
 
 from mlops_core.adapters.local.host.functions import Function, InvocationError, Invoker, queue_message, timer_request
+
+if TYPE_CHECKING:
+    import httpx
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +147,8 @@ class TimerLoop:
 
     def next_after(self, moment: datetime) -> datetime:
         """Say when the schedule (NCRONTAB, six fields with seconds first) fires next."""
+        from croniter import croniter
+
         fields = self._schedule.split()
         # croniter wants the seconds last.
         cron = " ".join([*fields[1:], fields[0]]) if len(fields) == 6 else self._schedule  # noqa: PLR2004 - six fields
@@ -216,6 +218,8 @@ class TopicLoop:
         self._running.pop(delivery_id, None)
 
     async def _deliver(self, delivery: Delivery) -> None:
+        import httpx
+
         headers = {
             "aeg-event-type": "Notification",
             "aeg-subscription-name": delivery.subscription,

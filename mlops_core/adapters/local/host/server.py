@@ -158,7 +158,7 @@ class FunctionsHost:
         _stop_on_signals(server)
         stop, halt = asyncio.Event(), threading.Event()
         self._release_abandoned()
-        async with httpx.AsyncClient(base_url=address, timeout=30.0) as client:
+        async with httpx.AsyncClient(base_url=address, timeout=30.0, trust_env=False) as client:
             tasks = self._start_loops(stop, client)
             threads = [self._start_service(service, halt) for service in self._options.services]
             serving = asyncio.create_task(server.serve(sockets=[listener]))
