@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
+from typing import TYPE_CHECKING, Literal
 
 from mlops_core.domain.errors import PermanentError
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 _MINORS = range(14, 6, -1)
 
@@ -78,6 +78,9 @@ def _installed() -> Iterator[Interpreter]:
 
 
 def _matches(version: str, wanted: str) -> bool:
+    from packaging.specifiers import InvalidSpecifier
+    from packaging.version import Version
+
     try:
         return Version(f"{version}.999") in _specifiers(wanted)
     except InvalidSpecifier:
@@ -85,6 +88,8 @@ def _matches(version: str, wanted: str) -> bool:
 
 
 def _specifiers(wanted: str) -> SpecifierSet:
+    from packaging.specifiers import SpecifierSet
+
     text = wanted.strip()
     if text[:1].isdigit():
         return SpecifierSet(f"=={'.'.join(text.split('.')[:2])}.*")
