@@ -51,6 +51,8 @@ SMOKED = (
 """
 )
 APPROVED = MANIFEST + b"  approval: manual\n"
+# Closed after each test by a fixture: Python 3.13 warns of a connection that nobody closed.
+OPEN: list[Database] = []
 PROJECT = ProjectRecord(
     name=ProjectName("diabetes"), host="local", repository="diabetes", clone_url="/repositories/diabetes.git"
 )
@@ -145,6 +147,7 @@ def make_bench(
     registry, deployer = FakeRegistry(), FakeDeployer()
     source = FakeSourceHost(default_files={"mlops.yaml": manifest, "sample.json": b"{}"})
     database = Database(folder / "headrace.db")
+    OPEN.append(database)
     world = World(
         runs=SqliteRunStore(database),
         models=SqliteModelStore(database),

@@ -10,12 +10,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import builders
 from builders import Bench, make_bench
 
 
+@pytest.fixture(autouse=True)
+def _closed_databases() -> Iterator[None]:
+    """Close what the test opened."""
+    yield
+    while builders.OPEN:
+        builders.OPEN.pop().close()
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Bench:
     """An application over a fresh SQLite file."""
-    made = make_bench(tmp_path)
-    yield made
-    made.database.close()
+    return make_bench(tmp_path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,8 @@ class Database:
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
+        # Whoever drops a database without closing it leaves no connection behind.
+        weakref.finalize(self, _close_all, self._all)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._migrate()
 
@@ -157,3 +160,8 @@ class Database:
     def _unusable(self, error: sqlite3.Error) -> TemporaryError:
         advice = "Free some space" if "full" in str(error) else "See that the disk works and no other program holds it"
         return TemporaryError(f"The database '{self.path}' could not be used: {error}. {advice}; it is tried again.")
+
+
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    for connection in connections:
+        connection.close()
