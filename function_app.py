@@ -78,9 +78,9 @@ def take_deployment_event(event: func.EventGridEvent) -> None:
 @app.queue_trigger("message", queue_name=EFFECT_QUEUE, connection=STORAGE)
 def take_effect(message: func.QueueMessage) -> None:
     """An effect is due."""
-    text, tries = message.get_body().decode(), message.dequeue_count or 1
+    text, tries = message.get_body().decode("utf-8", "replace"), message.dequeue_count or 1
     try:
-        effect_due.take_effect(application(), text, tries)
+        effect_due.take_message(application(), text, tries)
     except Exception as error:
         if not effect_due.give_up_on_last_try(application(), text, tries, error):
             raise

@@ -63,12 +63,14 @@ def replay_letter(app: Application, request: Request) -> Answer:
 
     Raises: NotFoundError, and whatever taking it raises.
     """
-    from handlers import dispatch
+    from handlers import dispatch, effect_due
 
     letter = app.world.dead_letters.get(request.params["letter_id"])
     if letter.kind == "effect" and letter.run_id is not None and letter.key is not None:
         by = request.headers.get("x-ms-client-principal-name") or str(read_json(request).get("by") or "unnamed")
         app.controller.replay_effect(letter.run_id, letter.key, by=by)
+    elif letter.kind == "effect":
+        effect_due.take_effect(app, letter.body, tries=1)
     else:
         dispatch(app, read_envelope(json.loads(letter.body)))
     app.world.dead_letters.remove(letter.letter_id)

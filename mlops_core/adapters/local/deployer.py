@@ -12,8 +12,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import httpx
-
 from mlops_core.adapters.local import processes
 from mlops_core.adapters.local.deployment_folders import DeploymentFolders, DeploymentState
 from mlops_core.domain.errors import PermanentError
@@ -108,6 +106,8 @@ def status_of(name: DeploymentName, state: DeploymentState) -> DeploymentStatus:
 
 def answers(state: DeploymentState, path: str) -> bool:
     """Ask the process of a deployment, on this machine and without any proxy."""
+    import httpx
+
     if state.port is None:
         return False
     try:

@@ -7,17 +7,19 @@ a 429 and the server's own failures are tried again, `Retry-After` kept; what re
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-import httpx
 
 from mlops_core.domain.errors import NotFoundError, PermanentError, TemporaryError
 
-_TIMEOUT = httpx.Timeout(30.0, connect=3.0)
+if TYPE_CHECKING:
+    import httpx
+
+_TIMEOUT_SECONDS, _CONNECT_SECONDS = 30.0, 3.0
 _TRIES = 5
 _FIRST_PAUSE_SECONDS = 0.2
 # A server that asks for more patience than this is left to whoever called: a function call is to be short.
@@ -42,8 +44,14 @@ class MlflowApi:
         """
         self._address = address
         self._sleep = sleep
+
+    @functools.cached_property
+    def _client(self) -> httpx.Client:
+        """Make the client at the first request: a cold start that asks nothing of MLflow need not import it."""
+        import httpx
+
         # No proxies from the environment: the server is on this machine.
-        self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False)
+        return httpx.Client(timeout=httpx.Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS), trust_env=False)
 
     def close(self) -> None:
         """Close the connections."""
@@ -76,6 +84,8 @@ class MlflowApi:
 
     def download(self, path: str, target: Path) -> None:
         """Download one artifact into a file that must not exist. Raises: NotFoundError, TemporaryError."""
+        import httpx
+
         url = f"{self._address()}/api/2.0/mlflow-artifacts/artifacts/{quote(path)}"
         try:
             with self._client.stream("GET", url) as response, target.open("xb") as file:
@@ -100,6 +110,8 @@ class MlflowApi:
 
     def _patiently(self, method: str, path: str, request: Mapping[str, Any]) -> httpx.Response:
         """Send a request, again while that may help. Returns the last answer, whatever it is."""
+        import httpx
+
         pause = _FIRST_PAUSE_SECONDS
         for left in reversed(range(_TRIES)):
             asked: float | None = None
@@ -123,6 +135,8 @@ class MlflowApi:
 
     def _refuse(self, response: httpx.Response, kind: str, name: str) -> None:
         """Raise our own error for an answer that is not a success."""
+        import httpx
+
         if response.status_code == httpx.codes.NOT_FOUND or _MISSING in response.text:
             raise NotFoundError(kind, name, advice="The MLflow server does not know it; it may have been deleted.")
         words = f"The MLflow server answered {response.status_code} for {kind} '{name}': {response.text[:500]}"

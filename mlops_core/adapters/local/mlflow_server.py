@@ -19,8 +19,6 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import httpx
-
 from mlops_core.adapters.local import processes
 from mlops_core.adapters.local.durable_files import last_lines, read_record, write_record
 from mlops_core.adapters.local.processes import ProcessMark
@@ -124,6 +122,8 @@ class MlflowServer:
 
     def is_healthy(self) -> bool:
         """Ask the server whether it answers."""
+        import httpx
+
         try:
             return httpx.get(f"{self.address}/health", timeout=_HEALTH_SECONDS, trust_env=False).is_success
         except (httpx.HTTPError, TemporaryError):
