@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _lock = threading.Lock()
 _configured: list[Settings] = []
 _composed: list[LocalParts] = []
+_used: list[Application] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +53,15 @@ def configure(settings: Settings) -> None:
         _configured[:] = [settings]
 
 
+def use(application: Application | None) -> None:
+    """Answer with this application instead of a composed one, as tests of the entry points do; None ends that."""
+    with _lock:
+        _used[:] = [] if application is None else [application]
+
+
 def application() -> Application:
     """Give this process' application, composed at the first call."""
-    return local_parts().application
+    return _used[0] if _used else local_parts().application
 
 
 def local_parts() -> LocalParts:
@@ -101,8 +108,9 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
     data = settings.data_folder
     caches = data / "caches"
     database = Database(data / "headrace.db")
-    queue = SqliteEffectQueue(data / "queue.db")
-    bus = SqliteEventBus(data / "topics.db", SUBSCRIPTIONS, topics=TOPICS)
+    letters = SqliteDeadLetters(database)
+    queue = SqliteEffectQueue(data / "queue.db", letters)
+    bus = SqliteEventBus(data / "topics.db", SUBSCRIPTIONS, letters, topics=TOPICS)
     mlflow = MlflowServer(data / "mlflow", environment=allowed(inherited))
     api = MlflowApi(lambda: mlflow.address)
     folders = DeploymentFolders(data / "deployments")
@@ -128,7 +136,7 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
         runs=SqliteRunStore(database),
         models=SqliteModelStore(database),
         projects=SqliteProjectStore(database),
-        dead_letters=SqliteDeadLetters(database),
+        dead_letters=letters,
         queue=queue,
         bus=bus,
         jobs=jobs,

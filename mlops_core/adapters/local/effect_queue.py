@@ -3,7 +3,7 @@ The hint queue in SQLite, in a file of its own.
 
 Messages are hints: what is pending is in the run's own record, and reconciling puts lost ones again. So this file need
 not survive a power cut (`synchronous=OFF`; a killed process loses nothing), and putting a message costs no sync of the
-disk. Messages that failed too often are kept beside the queue until the table is cleared by a person.
+disk. Messages that failed too often are put among the dead letters.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mlops_core.adapters.local.host.loops import Message
 from mlops_core.domain.errors import TemporaryError
+from mlops_core.ports import DeadLetter, DeadLetters
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
@@ -26,9 +28,6 @@ CREATE TABLE IF NOT EXISTS messages (
     dequeue_count INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS messages_due ON messages (queue, visible_at);
-CREATE TABLE IF NOT EXISTS poison (
-    id TEXT PRIMARY KEY, body TEXT NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL
-) STRICT;
 """
 
 
@@ -37,6 +36,7 @@ class SqliteEffectQueue:
     The `EffectQueue` of the local backend, and the host's source of queue messages.
 
     Args:
+        dead_letters: Take the messages that failed too often.
         name: The queue that `put` writes to.
         wake: Called after each put, so that a waiting host looks at once.
         now: Seconds since 1970.
@@ -45,6 +45,7 @@ class SqliteEffectQueue:
     def __init__(
         self,
         path: Path,
+        dead_letters: DeadLetters,
         *,
         name: str = "headrace-effects",
         wake: Callable[[], None] = lambda: None,
@@ -53,6 +54,7 @@ class SqliteEffectQueue:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.wake = wake
         self._name = name
+        self._dead_letters = dead_letters
         self._now = now
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
@@ -97,16 +99,17 @@ class SqliteEffectQueue:
         self._write("UPDATE messages SET visible_at = MIN(visible_at, ?)", (self._now(),))
 
     def poison(self, message: Message, reason: str) -> None:
-        """Put a message away that failed too often."""
-        self._write(
-            "INSERT INTO poison (id, body, reason, at) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-            (message.message_id, message.body, reason, self._now()),
+        """Put a message that failed too often among the dead letters."""
+        letter = DeadLetter(
+            letter_id=f"message-{message.message_id}",
+            kind="effect",
+            subject="message of the effect queue",
+            reason=f"Given up after {message.dequeue_count} attempts: {reason}",
+            body=message.body,
+            created_at=datetime.fromtimestamp(self._now(), UTC),
         )
+        self._dead_letters.put(letter)
         self.delete(message)
-
-    def poisoned(self) -> list[tuple[str, str]]:
-        """List bodies and reasons of messages that were put away."""
-        return [(row[0], row[1]) for row in self._write("SELECT body, reason FROM poison ORDER BY at", ())]
 
     def close(self) -> None:
         """Close the file."""

@@ -2,7 +2,7 @@
 Topics in SQLite: what is published is durable before it is answered, and is delivered to every subscription.
 
 One file (`synchronous=FULL`) with a row per event and subscription. The host's `TopicLoop` delivers; an event whose
-attempts are used up stays in the same table, marked as dead with the reason, until a person replays it.
+attempts are used up is put among the dead letters, first there and then away from here: twice is harmless, lost is not.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mlops_core.adapters.local.host.loops import Delivery
 from mlops_core.domain.errors import TemporaryError
+from mlops_core.ports import DeadLetter, DeadLetters
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, subscription TEXT NOT NULL, function TEXT NOT NULL,
-    event_id TEXT NOT NULL, body TEXT NOT NULL, due_at REAL NOT NULL, attempts INTEGER NOT NULL, outcome TEXT NOT NULL,
-    dead INTEGER NOT NULL
+    event_id TEXT NOT NULL, body TEXT NOT NULL, due_at REAL NOT NULL, attempts INTEGER NOT NULL, outcome TEXT NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due_at) WHERE dead = 0;
+CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due_at);
 CREATE INDEX IF NOT EXISTS deliveries_once ON deliveries (topic, subscription, event_id);
 """
 
@@ -57,6 +57,7 @@ class SqliteEventBus:
     The `EventBus` of the local backend, and the host's source of deliveries.
 
     Args:
+        dead_letters: Take the events that were given up.
         topic: The controller's own topic, which `publish` writes to.
         topics: Names of all topics, the own one included.
         wake: Called after events were accepted, so that a waiting host looks at once.
@@ -66,6 +67,7 @@ class SqliteEventBus:
         self,
         path: Path,
         subscriptions: Sequence[Subscription],
+        dead_letters: DeadLetters,
         *,
         topic: str = "headrace",
         topics: Sequence[str] = ("headrace",),
@@ -75,6 +77,7 @@ class SqliteEventBus:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.wake = wake
         self._subscriptions = subscriptions
+        self._dead_letters = dead_letters
         self._topic = topic
         self._topics = frozenset(topics)
         self._now = now
@@ -118,8 +121,8 @@ class SqliteEventBus:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany(
-                    "INSERT INTO deliveries (topic, subscription, function, event_id, body, due_at, attempts, outcome,"
-                    " dead) VALUES (?, ?, ?, ?, ?, ?, 0, '', 0)",
+                    "INSERT INTO deliveries (topic, subscription, function, event_id, body, due_at, attempts, outcome)"
+                    " VALUES (?, ?, ?, ?, ?, ?, 0, '')",
                     rows,
                 )
                 self._connection.execute("COMMIT")
@@ -133,7 +136,7 @@ class SqliteEventBus:
         """Read deliveries whose time has come, oldest first."""
         rows = self._run(
             "SELECT id, body, event_id, function, subscription, attempts FROM deliveries"
-            " WHERE dead = 0 AND due_at <= ? ORDER BY due_at LIMIT ?",
+            " WHERE due_at <= ? ORDER BY due_at LIMIT ?",
             (self._now(), limit),
         )
         return [Delivery(*row) for row in rows]
@@ -150,23 +153,17 @@ class SqliteEventBus:
         )
 
     def give_up(self, delivery: Delivery, *, outcome: str) -> None:
-        """Mark a delivery as dead; it is kept until a person replays it."""
-        self._run(
-            "UPDATE deliveries SET dead = 1, attempts = attempts + 1, outcome = ? WHERE id = ?",
-            (outcome, delivery.delivery_id),
+        """Put a delivery among the dead letters; it is kept there until a person replays it."""
+        letter = DeadLetter(
+            letter_id=f"delivery-{delivery.subscription}-{delivery.delivery_id}",
+            kind="event",
+            subject=f"delivery to {delivery.subscription}",
+            reason=f"Given up after {delivery.attempts + 1} attempts: {outcome}",
+            body=delivery.event,
+            created_at=datetime.fromtimestamp(self._now(), UTC),
         )
-
-    def dead(self) -> list[tuple[Delivery, str]]:
-        """List deliveries that were given up, with their last outcome."""
-        rows = self._run(
-            "SELECT id, body, event_id, function, subscription, attempts, outcome FROM deliveries WHERE dead = 1", ()
-        )
-        return [(Delivery(*row[:6]), row[6]) for row in rows]
-
-    def revive(self, delivery_id: int) -> None:
-        """Deliver a dead event again, from the first attempt on."""
-        self._run("UPDATE deliveries SET dead = 0, attempts = 0, due_at = ? WHERE id = ?", (self._now(), delivery_id))
-        self.wake()
+        self._dead_letters.put(letter)
+        self.done(delivery)
 
     def close(self) -> None:
         """Close the file."""
