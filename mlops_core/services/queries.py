@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlops_core.domain import events as ev
+from mlops_core.domain.errors import NotFoundError
 from mlops_core.domain.ids import JobName, ModelName, ProjectName, RunId
 from mlops_core.domain.run import Run, State
 from mlops_core.ports import DeadLetter, HistoryEntry, ProjectRecord
@@ -85,13 +86,16 @@ class Queries:
     def model(self, name: ModelName) -> View:
         """Tell who serves a model, who did, and what is registered. Raises NotFoundError."""
         record = self._world.models.load(name).value
+        ledger = self._world.models.ledger(name, limit=20).items
+        if record.lock is None and not ledger and not self._world.registry.versions(name, limit=1):
+            raise NotFoundError("model", name, advice="List those in service: headrace models.")
         return {
             "name": name,
             "champion": record.champion.model_dump(mode="json") if record.champion else None,
             "previous": record.previous.model_dump(mode="json") if record.previous else None,
             "releasing": record.lock.model_dump(mode="json") if record.lock else None,
             "address": f"/api/models/{name}/score" if record.champion else None,
-            "ledger": [entry.model_dump(mode="json") for entry in self._world.models.ledger(name, limit=20).items],
+            "ledger": [entry.model_dump(mode="json") for entry in ledger],
         }
 
     def versions(self, name: ModelName) -> View:

@@ -141,8 +141,8 @@ class FunctionsWeb:
         if request.method == "OPTIONS":
             return _cloud_events_handshake(request)
         events = await _events(request, self._max_body_bytes)
-        if events is None:
-            return JSONResponse({"error": "The body is neither an event nor a list of events."}, 400)
+        if isinstance(events, int):
+            return JSONResponse({"error": "The body is no list of events, or too large."}, events)
         kind = request.headers.get("aeg-event-type", "Notification").lower()
         if kind == "subscriptionvalidation" or (len(events) == 1 and events[0].get("eventType") == _VALIDATION):
             return JSONResponse({"validationResponse": (events[0].get("data") or {}).get("validationCode", "")})
@@ -158,8 +158,9 @@ class FunctionsWeb:
     async def _publish(self, request: Request) -> Response:
         """Take events that somebody publishes to a topic, as the Event Grid client sends them."""
         events = await _events(request, self._max_body_bytes)
-        if events is None:
-            return JSONResponse({"error": {"code": "BadRequest", "message": "Send a list of events."}}, 400)
+        if isinstance(events, int):
+            message = "The body is no list of events, or too large."
+            return JSONResponse({"error": {"code": "BadRequest", "message": message}}, events)
         topic = request.path_params["topic"]
         try:
             self._topics.accept(topic, events)
@@ -193,14 +194,17 @@ async def _read_body(request: Request, limit: int) -> bytes | None:
     return b"".join(chunks)
 
 
-async def _events(request: Request, limit: int) -> list[Json] | None:
+async def _events(request: Request, limit: int) -> list[Json] | int:
+    """Read the events of a body, or say with which status it is refused."""
     body = await _read_body(request, limit)
+    if body is None:
+        return 413
     try:
-        parsed = json.loads(body or b"")
+        parsed = json.loads(body)
     except (ValueError, RecursionError):
-        return None
+        return 400
     events = parsed if isinstance(parsed, list) else [parsed]
-    return events if events and all(isinstance(event, dict) for event in events) else None
+    return events if events and all(isinstance(event, dict) for event in events) else 400
 
 
 def _cloud_events_handshake(request: Request) -> Response:
