@@ -28,6 +28,8 @@ from mlops_core.serving.script import load_script
 
 _BACKLOG = 2048
 _LOAD_FAILED = 3
+# Past the deadline for draining, so long is left for an orderly end.
+_LAST_RESORT_SECONDS = 1.0
 
 
 class AddressError(ServingError):
@@ -134,6 +136,10 @@ class _Server(uvicorn.Server):
 
     def _force(self) -> None:
         self.force_exit = True
+        # From Python 3.12 on, asyncio waits for open connections whatever uvicorn wants; a model that hangs holds one.
+        last_resort = threading.Timer(_LAST_RESORT_SECONDS, os._exit, [0])
+        last_resort.daemon = True
+        last_resort.start()
 
 
 def serve(options: Options, listener: socket.socket) -> int:
