@@ -165,6 +165,10 @@ class SqliteEventBus:
         self._dead_letters.put(letter)
         self.done(delivery)
 
+    def waiting(self) -> int:
+        """Count the deliveries that are not taken yet, due or not."""
+        return int(self._run("SELECT COUNT(*) FROM deliveries", ())[0][0])
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
