@@ -35,7 +35,7 @@ class Value(BaseModel):
 def parse_duration(value: object) -> object:
     """Turn `90s`, `10m`, `2h` or `7d` into seconds; numbers are refused, since their unit is unknown."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return value
+        raise ValueError(f"'{value}' is no duration. Write a number and s, m, h or d, such as 90s, 10m, 2h or 7d.")  # noqa: TRY004 - as below
     if isinstance(value, (int, float)):
         raise ValueError(f"'{value}' has no unit. Write a duration such as 90s, 10m, 2h or 7d.")  # noqa: TRY004 - pydantic wants ValueError
     match = _DURATION.fullmatch(value.strip())

@@ -1,0 +1,85 @@
+"""Smoke tests against a real HTTP server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from mlops_core.domain.project import Smoke
+from mlops_core.services.smoke import SmokeTester
+
+
+class Deployment(BaseHTTPRequestHandler):
+    """Answers with the statuses that the test wants, the last one again and again."""
+
+    statuses: list[int]
+    bodies: list[bytes]
+
+    def do_POST(self) -> None:
+        self.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        answer = b"[1.0]" if status == 200 else b"column 'age' is missing"
+        self.send_response(status)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    Deployment.statuses, Deployment.bodies = [200], []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Deployment)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def smoke(**options: object) -> Smoke:
+    return Smoke.model_validate({"request": "sample.json", **options})
+
+
+def test_all_requests_are_sent_and_their_time_is_told(address: str) -> None:
+    result = SmokeTester().run(address, b'{"input_data": []}', smoke(requests=5))
+
+    assert result.passed
+    assert result.reason.startswith("5 smoke requests answered, 95% within ")
+    assert Deployment.bodies == [b'{"input_data": []}'] * 5
+
+
+def test_an_error_answer_fails_the_test_with_what_it_said(address: str) -> None:
+    Deployment.statuses = [200, 422]
+    result = SmokeTester().run(address, b"{}", smoke(requests=3))
+
+    assert not result.passed
+    assert result.reason == "smoke request 2 of 3: answered 422: column 'age' is missing"
+
+
+def test_nobody_there_fails_the_test(address: str) -> None:
+    result = SmokeTester().run("http://127.0.0.1:9", b"{}", smoke())
+
+    assert not result.passed
+    assert "no answer (ConnectError" in result.reason
+
+
+def test_answers_that_are_too_slow_fail_the_test(address: str) -> None:
+    result = SmokeTester().run(address, b"{}", smoke(p95_ms=0.0001))
+
+    assert not result.passed
+    assert "the limit is 0.0001 ms" in result.reason
+
+
+def test_the_pace_is_kept(address: str) -> None:
+    waited: list[float] = []
+    SmokeTester(sleep=waited.append).run(address, b"{}", smoke(requests=3, per_second=0.01))
+
+    assert len(waited) == 2
+    assert 190 < waited[1] <= 200
