@@ -92,7 +92,7 @@ def reconcile(timer: func.TimerRequest) -> None:
     reconciling.reconcile_runs(application())
 
 
-@app.timer_trigger(arg_name="timer", schedule="30 */5 * * * *")
+@app.timer_trigger(arg_name="timer", schedule="30 */5 * * * *", run_on_startup=True)
 def reconcile_heads(timer: func.TimerRequest) -> None:
     """Every five minutes: look for pushes whose webhook was lost."""
     reconciling.reconcile_heads(application())

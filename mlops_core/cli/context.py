@@ -15,7 +15,9 @@ from mlops_core.cli.api import Api
 from mlops_core.domain.errors import HeadraceError
 from mlops_core.settings import Settings, read_settings
 
-out = Console(highlight=False, soft_wrap=True)
+# Where the output is no terminal, lines are as long as a wide one: names must never be cut for programs and logs.
+_WIDTH = None if sys.stdout.isatty() else 180
+out = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

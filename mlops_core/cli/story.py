@@ -57,7 +57,10 @@ def length(seconds: float) -> str:
 
 def runs_table(runs: Iterable[View]) -> Table:
     """List runs."""
-    table = Table("run", "state", "trigger", "model", "started", "why", box=None, header_style="dim")
+    table = Table(box=None, header_style="dim")
+    for heading in ("run", "state", "trigger", "model", "started"):
+        table.add_column(heading, no_wrap=True, overflow="fold")
+    table.add_column("why", no_wrap=True, overflow="ellipsis")
     for run in runs:
         trigger = run["trigger"]
         started_by = f"{trigger['kind']} {trigger['branch']}".strip()
@@ -159,7 +162,7 @@ def _events(run: View) -> Group:
 
 
 def _detail(event: View) -> str:
-    hidden = {"kind", "at", "log_tail", "verdicts"}
+    hidden = {"kind", "at", "log_tail", "verdicts", "revival", "p95_ms"}
     shown = [f"{key} {value}" for key, value in event.items() if key not in hidden and value not in (None, "", [], {})]
     return _one_line(", ".join(shown))
 

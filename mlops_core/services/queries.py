@@ -75,6 +75,7 @@ class Queries:
         return {
             **summary(run),
             "lines": lines,
+            "gates": [fact.model_dump(mode="json") for fact in run.facts.all(ev.GatesJudged)],
             "next": f"{len(run.entries)}.{jobs['build']}.{jobs['train']}",
             "log_tail": _log_tail(run),
         }

@@ -74,7 +74,8 @@ def _push(line: str) -> dict[str, Any]:
 def _changed(before: str, after: str) -> list[str] | None:
     if set(before) == {"0"}:
         return None
-    names = _git("diff", "--name-only", "--no-renames", before, after).splitlines()
+    # With -z, names are as they are; without, git quotes those that are not ASCII.
+    names = [name for name in _git("diff", "--name-only", "--no-renames", "-z", before, after).split("\0") if name]
     return names if 0 < len(names) <= _MOST_CHANGED else None
 
 
@@ -167,10 +168,21 @@ def _print_end(address: str, run_id: str, view: dict[str, Any]) -> None:
     elif view["ok"]:
         say(f"{view['state']}: {view['reason']}")
     else:
-        say(f"{view['state'].upper()}: {view['reason']}")
+        _print_reason(view)
         for text in view["log_tail"].splitlines()[-25:]:
             say(f"  | {text}")
         say(f"the whole story: headrace show {run_id}")
+
+
+def _print_reason(view: dict[str, Any]) -> None:
+    if view["state"] != "rejected" or not view["gates"]:
+        say(f"{view['state'].upper()}: {view['reason']}")
+        return
+    say("REJECTED by its gates:")
+    for verdict in view["gates"][-1]["verdicts"]:
+        mark = {"passed": "✓", "failed": "✗"}.get(verdict["outcome"], "-")
+        segment = f" [{verdict['segment']}]" if verdict["segment"] else ""
+        say(f"  {mark} {verdict['gate']}{segment}: {verdict['reason']}")
 
 
 if __name__ == "__main__":
