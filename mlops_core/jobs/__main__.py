@@ -14,13 +14,15 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import httpx
+import yaml
 
 from mlops_core.domain.errors import HeadraceError
 from mlops_core.jobs.outcome import JobFailedError
@@ -30,6 +32,7 @@ from mlops_core.pipelines.step_process import StepProcesses
 
 _TELL_TRIES = 3
 _TELL_SECONDS = 5.0
+_LOCK_SECONDS = 3.0
 _STATUS_WORDS = {"succeeded": "Completed", "failed": "Failed", "cancelled": "Canceled"}
 
 
@@ -89,6 +92,9 @@ class Job:
             )
         except HeadraceError as error:
             return self._failed(error)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            # A full disk, a file of the project that is not what it must be: the job must end with a word all the same.
+            return self._failed(JobFailedError(f"{type(error).__name__}: {error}", log_tail=traceback.format_exc()))
         if self._cancelled:
             return "cancelled", "cancelled while it ran", ""
         return "succeeded", done, ""
@@ -160,13 +166,25 @@ def _event(order: JobOrder, report: JobReport) -> dict[str, object]:
     }
 
 
+def _took(lock: TextIO) -> bool:
+    """Take the folder's lock. Whoever asks for the job's status holds it for a moment, so one refusal is no answer."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
 def main(arguments: list[str], inherited: Mapping[str, str]) -> int:
     """Run the job of a folder. Returns 0 when it succeeded, 1 when not, 3 when another process has it."""
     folder = Path(arguments[0])
     with (folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _took(lock):
             return 3
         if (folder / STATUS).exists():
             return 3

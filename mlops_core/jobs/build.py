@@ -22,6 +22,7 @@ from mlops_core.pipelines.environments import Environment, EnvironmentMaker
 from mlops_core.pipelines.log_tail import what_matters
 from mlops_core.pipelines.plan import EnvironmentSpec
 from mlops_core.pipelines.results import Kind, length
+from mlops_core.pipelines.step_files import copy_code
 from mlops_core.pipelines.step_process import StepProcesses, allowed
 
 Tell = Callable[[Kind, str], None]
@@ -115,7 +116,10 @@ def _test(
     variables = allowed(inherited)
     variables["PATH"] = f"{environment.bin_folder}:{variables.get('PATH', '/usr/bin:/bin')}"
     variables["PYTHONDONTWRITEBYTECODE"] = "1"
-    ended = processes.run(command, folder=order.project_root, environment=variables, log=log, timeout_seconds=None)
+    # A copy: what tests write must not reach training, which shares the commit's files.
+    work = folder / "tests"
+    copy_code(order.project_root, work)
+    ended = processes.run(command, folder=work, environment=variables, log=log, timeout_seconds=None)
     took = length(time.monotonic() - started)
     output = log.read_text(encoding="utf-8", errors="replace")
     tell("log", output.rstrip())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
+import uuid
 from pathlib import Path, PurePosixPath
 
 from mlops_core.domain.errors import BadInputError, TooLargeError
@@ -17,7 +18,6 @@ from mlops_core.jobs.git import git
 
 _MOST_MEMBERS = 50_000
 _MOST_BYTES = 2_000_000_000
-_READY = ".headrace-complete"
 
 
 def fetch_commit(repository: Path, commit: str, folder: Path) -> Path:
@@ -29,14 +29,20 @@ def fetch_commit(repository: Path, commit: str, folder: Path) -> Path:
         TooLargeError: It holds too many files or bytes.
         PermanentError: There is no such commit.
     """
-    mark = folder.with_name(f"{folder.name}{_READY}")
-    if mark.exists():
+    if folder.exists():
         return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    archive = git(repository, "archive", "--format=tar", commit, limit_bytes=_MOST_BYTES)
-    unpack(io.BytesIO(archive), folder)
-    mark.touch()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    beside.mkdir()
+    try:
+        unpack(io.BytesIO(git(repository, "archive", "--format=tar", commit, limit_bytes=_MOST_BYTES)), beside)
+        # One rename: another job of the same commit sees all of it or nothing.
+        beside.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 

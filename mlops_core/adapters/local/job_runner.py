@@ -17,6 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,7 +72,7 @@ class ProcessJobRunner:
         folder = self._folder(request.name)
         if not folder.exists():
             self._make(folder, request)
-        if not (folder / STATUS).exists() and not _is_locked(folder):
+        if not (folder / STATUS).exists() and not (folder / "started").exists():
             self._start(folder)
 
     def status(self, name: JobName) -> JobStatus | None:
@@ -89,9 +90,17 @@ class ProcessJobRunner:
                 datetime.fromtimestamp(report.started_at, UTC),
                 datetime.fromtimestamp(report.ended_at, UTC),
             )
-        if _is_locked(folder) or time.time() - _started_at(folder) < _START_SECONDS:
-            return JobStatus(name, None)
-        return self._died(name, folder)
+        with _lock_of(folder) as free:
+            # Looked at again while nobody else can have the lock: the job may have ended a moment ago.
+            if (folder / STATUS).exists():
+                return self.status(name)
+            if not free or time.time() - _started_at(folder) < _START_SECONDS:
+                return JobStatus(name, None)
+            if (folder / "started").exists():
+                return self._died(name, folder)
+        # The crash came between the intent and the start.
+        self._start(folder)
+        return JobStatus(name, None)
 
     def cancel(self, name: JobName) -> None:
         """Stop a job with everything that it started."""
@@ -104,8 +113,8 @@ class ProcessJobRunner:
         if process is not None:
             tree = [process, *process.children(recursive=True)]
             process.send_signal(signal.SIGTERM)
-            _, alive = psutil.wait_procs([process], timeout=_GRACE_SECONDS)
-            for each in tree if alive else []:
+            psutil.wait_procs([process], timeout=_GRACE_SECONDS)
+            for each in tree:
                 _kill(each)
         if not (folder / STATUS).exists():
             self._write_status(folder, "cancelled", "cancelled while it ran")
@@ -175,7 +184,6 @@ class ProcessJobRunner:
         sync_folder(options.folder)
 
     def _start(self, folder: Path) -> None:
-        (folder / "started").write_text(str(time.time()))
         package = Path(__file__).resolve().parents[3]
         environment = {
             **allowed(self._options.inherited),
@@ -189,6 +197,8 @@ class ProcessJobRunner:
         }
         command = [sys.executable, "-m", "mlops_core.jobs", str(folder)]
         start_detached(command, folder=folder, environment=environment, log=folder / "process.txt")
+        # Noted afterwards: a crash in between starts a second process, which finds the lock taken and ends.
+        (folder / "started").write_text(str(time.time()))
 
     def _died(self, name: JobName, folder: Path) -> JobStatus:
         """Record that a job's process is gone without a word, so that everybody sees the same."""
@@ -212,14 +222,16 @@ class ProcessJobRunner:
         beside.replace(folder / STATUS)
 
 
-def _is_locked(folder: Path) -> bool:
-    """Tell whether a process holds the folder's lock: the truth about whether the job runs."""
+@contextmanager
+def _lock_of(folder: Path) -> Iterator[bool]:
+    """Try the folder's lock, the truth about whether the job runs; gives whether it was free, and holds it meanwhile."""
     with (folder / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True
-        return False
+            yield False
+        else:
+            yield True
 
 
 def _started_at(folder: Path) -> float:
@@ -232,8 +244,9 @@ def _started_at(folder: Path) -> float:
 def _process_of(folder: Path) -> psutil.Process | None:
     import psutil
 
-    if not _is_locked(folder):
-        return None
+    with _lock_of(folder) as free:
+        if free:
+            return None
     record = read_record(folder / "lock")
     try:
         return psutil.Process(int(record["pid"])) if record else None

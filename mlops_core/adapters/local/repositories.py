@@ -7,6 +7,7 @@ push comes, so that nothing of them is written into the repository.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shlex
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 from mlops_core.domain.errors import BadInputError, PermanentError, RefusedError
-from mlops_core.domain.ids import ProjectName
+from mlops_core.domain.ids import ProjectName, short_digest
 from mlops_core.jobs.git import git
 from mlops_core.manifest import read_manifest
 from mlops_core.ports import ProjectRecord
@@ -30,8 +31,13 @@ def webhook_secret(data_folder: Path) -> bytes:
     path = data_folder / _SECRET
     if not path.exists():
         data_folder.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
+        beside = data_folder / f".{_SECRET}.{secrets.token_hex(8)}"
+        beside.touch(mode=0o600)
+        beside.write_text(secrets.token_hex(32))
+        # A link fails where another process was first: its secret counts, and nobody ever sees half of one.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(beside)
+        beside.unlink()
     return path.read_text().strip().encode()
 
 
@@ -52,7 +58,9 @@ def add_repository(data_folder: Path, path: Path, manifest: str) -> ProjectRecor
         raise BadInputError(f"There is no '{manifest}' in '{root}'. Write one: headrace init {root}.")
     spec = read_manifest(file.read_bytes(), manifest)
     name = ProjectName(spec.project)
-    bare = data_folder / "repositories" / f"{_repository_name(root, name)}.git"
+    # Of the repository's folder, since a monorepo has one twin for all its projects; and of its path, since two
+    # repositories may have the same folder's name.
+    bare = data_folder / "repositories" / f"{_repository_name(root, name)}-{short_digest(str(root))}.git"
     _make_bare(bare)
     _write_hook(bare, data_folder)
     _add_remote(root, bare)
