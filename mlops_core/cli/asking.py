@@ -11,7 +11,7 @@ import typer
 from mlops_core.cli import story
 from mlops_core.cli.api import Api
 from mlops_core.cli.context import api, err, out, print_json, told_errors
-from mlops_core.domain.errors import BadInputError, NotFoundError
+from mlops_core.domain.errors import BadInputError, NotFoundError, RefusedError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 _FOLLOW_SECONDS = 0.5
@@ -70,7 +70,7 @@ def logs(
         client = api()
         full_id = find_run(client, run_id)
         if follow:
-            follow_run(client, full_id)
+            follow_to_the_end(client, full_id)
             return
         out.print(_log(client, full_id, stage), markup=False, end="")
 
@@ -136,6 +136,13 @@ def follow_run(client: Api, run_id: str) -> dict[str, Any]:
         if view["next"] == after:
             time.sleep(_FOLLOW_SECONDS)
         after = view["next"]
+
+
+def follow_to_the_end(client: Api, run_id: str) -> None:
+    """Follow a run; one that ends badly ends the command with its reason and exit code 1."""
+    view = follow_run(client, run_id)
+    if view["ended"] and not view["ok"]:
+        raise RefusedError(f"run {run_id} ended {view['state']}: {view['reason']}")
 
 
 def _log(client: Api, run_id: str, stage: str | None) -> str:

@@ -29,6 +29,10 @@ def told_errors() -> Iterator[None]:
     except HeadraceError as error:
         err.print(f"[bold red]✗[/bold red] {_escaped(str(error))}")
         raise typer.Exit(1) from None
+    except OSError as error:
+        place = f" '{error.filename}'" if error.filename else ""
+        err.print(f"[bold red]✗[/bold red] {error.strerror or error}:{place}. Give a place that can be written to.")
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

@@ -6,6 +6,8 @@ import json
 import os
 import tempfile
 import uuid
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +17,10 @@ from mlops_core.cli.context import err, out, settings, told_errors
 from mlops_core.cli.initialise import write_manifest
 from mlops_core.cli.inspection import inspect
 from mlops_core.cli.up import DataOption
-from mlops_core.domain.errors import BadInputError, HeadraceError
+from mlops_core.domain.errors import BadInputError, HeadraceError, RefusedError
 from mlops_core.domain.project import ProjectSpec
 from mlops_core.manifest import read_manifest
+from mlops_core.ports import ProjectRecord
 from mlops_core.settings import process_environment
 
 pipeline = typer.Typer(no_args_is_help=True, help="Run one Azure ML v2 pipeline file on this machine.")
@@ -36,11 +39,36 @@ def add(path: PathArgument = Path(), *, manifest: ManifestOption = "mlops.yaml",
     with told_errors():
         record = add_repository(folder, path, manifest)
         database = Database(folder / "headrace.db")
-        SqliteProjectStore(database).put(record)
-        database.close()
+        store = SqliteProjectStore(database)
+        try:
+            refuse_takeover(store.all(), record)
+            known = [other for other in store.all() if other.name == record.name]
+            store.put(replace(known[0], model=record.model) if known else record)
+        finally:
+            database.close()
         out.print(f"project [bold]{record.name}[/bold] added. Deliver it:  git push headrace {record.default_branch}")
         if not (folder / "up.json").exists():
             out.print("Start the controller first, in another terminal:  headrace up")
+
+
+def refuse_takeover(known: Sequence[ProjectRecord], wanted: ProjectRecord) -> None:
+    """
+    See that a project takes neither another's name nor its model.
+
+    Raises: RefusedError: It does; names the other one.
+    """
+    for other in known:
+        same_place = (other.clone_url, other.manifest) == (wanted.clone_url, wanted.manifest)
+        if other.name == wanted.name and not same_place:
+            raise RefusedError(
+                f"There is a project '{wanted.name}' already, of repository '{other.repository}'. Give this one another "
+                "name: 'project' in mlops.yaml."
+            )
+        if other.name != wanted.name and other.model is not None and other.model == wanted.model:
+            raise RefusedError(
+                f"Project '{other.name}' releases the model '{wanted.model}' already, and two would replace each other's "
+                "versions. Give this one another name: 'train.model' in mlops.yaml, and in its pipeline."
+            )
 
 
 def init(
@@ -63,7 +91,9 @@ def validate(path: PathArgument = Path(), *, manifest: ManifestOption = "mlops.y
         root = path.absolute()
         file = root / manifest
         if not file.is_file():
-            raise BadInputError(f"There is no '{manifest}' in '{path}'. Write one: headrace init {path}.")
+            raise BadInputError(
+                f"There is no '{manifest}' in '{root}'. Write one with 'headrace init', then commit it."
+            )
         spec = read_manifest(file.read_bytes(), manifest)
         out.print(f"[green]✓[/green] {manifest}")
         problems = _problems_of(spec, root, manifest)

@@ -9,7 +9,7 @@ import typer
 
 from mlops_core.cli import story
 from mlops_core.cli.api import person
-from mlops_core.cli.asking import Json, find_run, follow_run
+from mlops_core.cli.asking import Json, find_run, follow_to_the_end
 from mlops_core.cli.context import api, out, print_json, told_errors
 
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; it is recorded.")]
@@ -40,7 +40,7 @@ def retrain(
         run = client.post(f"/projects/{project}/retrain", body)
         out.print(f"run [bold]{run['run_id']}[/bold] started")
         if follow:
-            follow_run(client, run["run_id"])
+            follow_to_the_end(client, run["run_id"])
 
 
 def approve(
@@ -76,7 +76,7 @@ def rollback(
         run = client.post(f"/models/{model}/rollback", body)
         out.print(f"run [bold]{run['run_id']}[/bold]: back to version {run['version']}")
         if follow:
-            follow_run(client, run["run_id"])
+            follow_to_the_end(client, run["run_id"])
 
 
 @dead_letters.command("list")

@@ -64,7 +64,7 @@ def read_blob(repository: Path, commit: str, path: str, *, limit_bytes: int) -> 
         size = int(git(repository, "cat-file", "-s", name))
     except PermanentError:
         advice = "Add the file, commit and push again."
-        raise NotFoundError("file", f"{path} in commit {commit[:12]}", advice=advice) from None
+        raise NotFoundError(f"file in commit {commit[:12]} named", path, advice=advice) from None
     if size > limit_bytes:
         raise TooLargeError(f"'{path}' has {size} bytes; at most {limit_bytes} are read. Make it smaller.")
     return git(repository, "cat-file", "blob", name)

@@ -76,7 +76,7 @@ class Intake:
         """Find the projects of a repository. Raises NotFoundError."""
         records = self._world.projects.of_repository(host, repository)
         if not records:
-            advice = "Allow it first: headrace add (laptop) or headrace azure register (Azure)."
+            advice = "Allow it first: headrace add PATH."
             raise NotFoundError(f"registered repository at {host} named", repository, advice=advice)
         return records
 

@@ -17,7 +17,7 @@ from datetime import timedelta
 from mlops_core.controller import Controller, effect_message
 from mlops_core.domain import events as ev
 from mlops_core.domain.errors import HeadraceError
-from mlops_core.domain.ids import RunId, deployment_of_version, run_of_push
+from mlops_core.domain.ids import DeploymentName, ModelVersion, RunId, deployment_of_version, run_of_push
 from mlops_core.domain.run import Run, State
 from mlops_core.ports import JobStatus, ProjectRecord
 from mlops_core.services.intake import Intake
@@ -101,9 +101,18 @@ class Reconciler:
         if champion is not None and champion.run_id != run.id:
             reason = f"version {champion.version} took over: run {champion.run_id}"
             self._controller.take(run.id, ev.Retired(at=self._world.clock.now(), by_run=champion.run_id, reason=reason))
-        elif self._world.deployer.status(deployment_of_version(run.model, run.version)).state == "absent":
-            log.warning("deployment gone, making it again", extra={"run_id": run.id, "version": run.version})
-            self._release.request_deployment(run, run.version)
+        else:
+            self._revive_deployment(run, deployment_of_version(run.model, run.version), run.version)
+
+    def _revive_deployment(self, run: Run, name: DeploymentName, version: ModelVersion) -> None:
+        status = self._world.deployer.status(name)
+        if status.state not in ("absent", "failed"):
+            return
+        fields = {"run_id": run.id, "version": version, "state": status.state, "reason": status.reason}
+        log.warning("deployment of a live version is gone, making it again", extra=fields)
+        if status.state == "failed":
+            self._world.deployer.delete(name)
+        self._release.request_deployment(run, version)
 
     def heads(self) -> None:
         """Compare each project's branch heads with the pushes heard of: a webhook may have been lost."""

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from mlops_core.domain.errors import BadInputError, PermanentError, RefusedError
-from mlops_core.domain.ids import ProjectName, short_digest
+from mlops_core.domain.ids import ModelName, ProjectName, short_digest
 from mlops_core.jobs.git import git
 from mlops_core.manifest import read_manifest
 from mlops_core.ports import ProjectRecord
@@ -55,7 +55,7 @@ def add_repository(data_folder: Path, path: Path, manifest: str) -> ProjectRecor
     root = _root_of(path)
     file = root / manifest
     if not file.is_file():
-        raise BadInputError(f"There is no '{manifest}' in '{root}'. Write one: headrace init {root}.")
+        raise BadInputError(f"There is no '{manifest}' in '{root}'. Write one with 'headrace init', then commit it.")
     spec = read_manifest(file.read_bytes(), manifest)
     name = ProjectName(spec.project)
     # Of the repository's folder, since a monorepo has one twin for all its projects; and of its path, since two
@@ -71,6 +71,7 @@ def add_repository(data_folder: Path, path: Path, manifest: str) -> ProjectRecor
         clone_url=str(bare),
         manifest=manifest,
         default_branch=_main_branch(spec.triggers.branches),
+        model=ModelName(spec.train.model),
     )
 
 

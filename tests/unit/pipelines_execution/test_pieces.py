@@ -1,0 +1,222 @@
+"""The pure pieces of the executor: conda files, commands, trials, stopping, digests, log tails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops_core.domain.errors import BadInputError
+from mlops_core.pipelines.commands import fill_in
+from mlops_core.pipelines.conda import read_conda
+from mlops_core.pipelines.interpreters import PythonMissingError, find_interpreter
+from mlops_core.pipelines.log_tail import cut
+from mlops_core.pipelines.results import StepResult
+from mlops_core.pipelines.reuse import ReuseCache
+from mlops_core.pipelines.search_space import Sweep
+from mlops_core.pipelines.step_files import copy_code, digest_of_code, digest_of_path
+from mlops_core.pipelines.step_process import allowed
+from mlops_core.pipelines.stopping import should_stop
+from mlops_core.pipelines.trials import draw_trials
+
+
+def sweep(algorithm: str = "random", total: int = 5, **space: dict[str, object]) -> Sweep:
+    return Sweep.model_validate(
+        {
+            "algorithm": algorithm,
+            "objective": {"goal": "minimize", "primary_metric": "rmse"},
+            "limits": {"max_total_trials": total},
+            "search_space": space,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ("numpy=1.26.4", "numpy==1.26.4"),
+        ("numpy=1.26", "numpy==1.26.*"),
+        ("numpy==1.26.4", "numpy==1.26.4"),
+        ("numpy=1.26.4=py311_0", "numpy==1.26.4"),
+        ("numpy>=1.2,<2", "numpy>=1.2,<2"),
+        ("conda-forge::pandas", "pandas"),
+        ("pytorch=2.1", "torch==2.1.*"),
+    ],
+)
+def test_a_conda_package_becomes_its_twin_on_pypi(entry: str, line: str) -> None:
+    assert read_conda({"dependencies": ["python=3.11", "pip", entry]}).lines == (line,)
+
+
+def test_pip_lines_of_a_conda_file_are_taken_as_they_are() -> None:
+    conda = {"dependencies": ["pip", {"pip": ["mlflow==2.9.2", "# a comment", "pandas<2"]}]}
+
+    assert read_conda(conda).lines == ("mlflow==2.9.2", "pandas<2")
+
+
+def test_what_is_no_python_package_is_left_out_and_said() -> None:
+    read = read_conda({"dependencies": ["cudatoolkit=11.8", "pandas"]})
+
+    assert read.lines == ("pandas",)
+    assert "'cudatoolkit=11.8' is no Python package" in read.notes[0]
+
+
+def test_a_python_that_is_not_installed_is_missed_by_name() -> None:
+    with pytest.raises(PythonMissingError, match=r"asks for Python 3\.99"):
+        find_interpreter("env", "3.99", "exact")
+
+
+def test_the_nearest_python_is_taken_and_said() -> None:
+    interpreter, note = find_interpreter("env", "3.99", "nearest")
+
+    assert Path(interpreter.path).exists()
+    assert note is not None
+    assert "Python 3.99 is not installed" in note
+
+
+def test_a_command_is_filled_in() -> None:
+    template = "python a.py --x ${{inputs.x}} --y ${{ search_space.y }} --out ${{outputs.o}}"
+
+    assert fill_in(template, inputs={"x": "1"}, outputs={"o": "/o"}, search_space={"y": "2"}) == (
+        "python a.py --x 1 --y 2 --out /o"
+    )
+
+
+def test_an_optional_part_goes_with_its_input() -> None:
+    template = "a $[[--x ${{inputs.x}}]] $[[--y ${{inputs.y}}]]"
+
+    assert fill_in(template, inputs={"x": "1", "y": None}, outputs={}, search_space={}).split() == ["a", "--x", "1"]
+
+
+def test_a_placeholder_without_a_value_is_an_error() -> None:
+    with pytest.raises(BadInputError, match=r"inputs\.z"):
+        fill_in("${{inputs.z}}", inputs={}, outputs={}, search_space={})
+
+
+def test_a_grid_is_every_combination() -> None:
+    space = {"a": {"type": "choice", "values": [1, 2]}, "b": {"type": "choice", "values": ["x", "y"]}}
+
+    assert list(draw_trials(sweep("grid", 10, **space), 0)) == [
+        {"a": 1, "b": "x"},
+        {"a": 1, "b": "y"},
+        {"a": 2, "b": "x"},
+        {"a": 2, "b": "y"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"type": "uniform", "min_value": 1, "max_value": 2},
+        {"type": "quniform", "min_value": 1, "max_value": 20, "q": 0.5},
+        {"type": "loguniform", "min_value": -3, "max_value": 0},
+        {"type": "qloguniform", "min_value": 0, "max_value": 5, "q": 1},
+        {"type": "normal", "mu": 0, "sigma": 1},
+        {"type": "qnormal", "mu": 10, "sigma": 5, "q": 1},
+        {"type": "lognormal", "mu": 0, "sigma": 1},
+        {"type": "qlognormal", "mu": 2, "sigma": 1, "q": 1},
+        {"type": "randint", "upper": 100},
+        {"type": "choice", "values": [1, 2, 3, 4, 5, 6]},
+    ],
+    ids=lambda space: space["type"],
+)
+def test_every_space_is_drawn_from_and_the_seed_decides(space: dict[str, object]) -> None:
+    first = list(draw_trials(sweep(x=space), 7))
+
+    assert len(first) == 5
+    assert first == list(draw_trials(sweep(x=space), 7))
+    assert first != list(draw_trials(sweep(x=space), 8))
+
+
+@given(low=st.floats(-5, 5), width=st.floats(0.1, 5), seed=st.integers(0, 1000))
+def test_a_uniform_draw_lies_between_its_ends(low: float, width: float, seed: int) -> None:
+    space = {"type": "uniform", "min_value": low, "max_value": low + width}
+
+    assert all(low <= float(trial["x"]) <= low + width for trial in draw_trials(sweep(x=space), seed))
+
+
+def test_a_small_space_ends_before_the_number_of_trials() -> None:
+    assert len(list(draw_trials(sweep(total=50, x={"type": "randint", "upper": 3}), 0))) == 3
+
+
+@pytest.mark.parametrize(
+    ("policy", "own", "stopped"),
+    [
+        ({"type": "bandit", "slack_amount": 0.1}, [0.5], True),
+        ({"type": "bandit", "slack_amount": 0.1}, [0.85], False),
+        ({"type": "bandit", "slack_factor": 0.1}, [0.8], True),
+        ({"type": "bandit", "slack_amount": 0.1, "delay_evaluation": 5}, [0.5], False),
+        ({"type": "median_stopping"}, [0.1], True),
+        ({"type": "median_stopping"}, [0.95], False),
+        ({"type": "truncation_selection", "truncation_percentage": 40}, [0.1], True),
+        ({"type": "truncation_selection", "truncation_percentage": 40}, [0.95], False),
+    ],
+    ids=str,
+)
+def test_a_trial_that_is_not_worth_going_on_with_is_stopped(
+    policy: dict[str, object], own: list[float], stopped: bool
+) -> None:
+    whole = Sweep.model_validate({**sweep(x={"type": "randint", "upper": 3}).model_dump(), "early_termination": policy})
+    assert whole.early_termination is not None
+
+    histories = {"own": own, "a": [0.9], "b": [0.7]}
+    assert should_stop(whole.early_termination, "own", histories, maximize=True) is stopped
+
+
+def test_code_is_copied_without_what_is_ignored(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    (code / "data").mkdir(parents=True)
+    (code / "train.py").write_text("x")
+    (code / "data" / "big.csv").write_text("y")
+    (code / ".amlignore").write_text("data\n*.log\n")
+    (code / "a.log").write_text("z")
+    copy_code(code, tmp_path / "copy")
+
+    assert sorted(path.name for path in (tmp_path / "copy").rglob("*")) == [".amlignore", "train.py"]
+
+
+def test_a_digest_follows_names_and_contents_only(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text("x")
+    same = digest_of_code(tmp_path / "one") == digest_of_code(tmp_path / "two")
+    (tmp_path / "two" / "a.py").write_text("y")
+
+    assert same
+    assert digest_of_code(tmp_path / "one") != digest_of_code(tmp_path / "two")
+    assert digest_of_path(tmp_path / "absent") != digest_of_path(tmp_path / "one")
+
+
+def test_a_result_is_reused_while_its_outputs_are_what_they_were(tmp_path: Path) -> None:
+    output = tmp_path / "out.txt"
+    output.write_text("1")
+    cache = ReuseCache(tmp_path / "cache")
+    cache.keep(StepResult("train", "succeeded", {"o": str(output)}, key="k"))
+    kept = cache.find("k")
+    output.write_text("2")
+
+    assert kept is not None
+    assert cache.find("k") is None
+    assert cache.find("other") is None
+
+
+def test_a_step_sees_an_allow_list_of_the_environment() -> None:
+    assert allowed({"PATH": "/bin", "HEADRACE_WEBHOOK_SECRETS": "x", "AWS_SECRET": "y"}) == {"PATH": "/bin"}
+
+
+def test_of_a_traceback_the_last_one_matters() -> None:
+    text = "noise\nTraceback (most recent call last):\n  File a\nValueError: x\n"
+
+    assert cut(text) == "Traceback (most recent call last):\n  File a\nValueError: x"
+
+
+def test_of_pytest_the_errors_and_the_summary_matter() -> None:
+    head = "....\n=== FAILURES ===\nE   assert 1 == 2\n"
+    text = f"{head}=== short test summary info ===\nFAILED t.py::a - x\n= 1 failed in 1s =\n"
+
+    assert cut(text) == "E   assert 1 == 2\nFAILED t.py::a - x\n= 1 failed in 1s ="
+
+
+def test_of_anything_else_the_end_matters() -> None:
+    assert cut("\n".join(str(number) for number in range(100))).splitlines()[-1] == "99"
