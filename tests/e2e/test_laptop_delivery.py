@@ -1,0 +1,135 @@
+"""The whole way on a laptop, by the commands that a person types: push, live, predict, a killed controller, down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 120.0
+MANIFEST = """
+project: tiny
+build: {environment: current}
+train: {pipeline: pipeline.yml, model: tiny}
+release:
+  gates: [{metric: rmse, max: 1}]
+  serve: {environment: current}
+  stages: [{name: production, smoke: {request: request.json}}]
+local: {environments: {python: current}}
+"""
+PIPELINE = """
+type: pipeline
+jobs:
+  train:
+    type: command
+    code: src
+    command: python train.py
+    environment: {image: python}
+"""
+TRAIN = """
+import mlflow, mlflow.sklearn
+import pandas as pd
+from sklearn.linear_model import LinearRegression
+
+table = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
+with mlflow.start_run() as run:
+    mlflow.log_metric("rmse", 0.5)
+    model = LinearRegression().fit(table, [1.0, 3.0, 5.0])
+    signature = mlflow.models.infer_signature(table, model.predict(table))
+    mlflow.sklearn.save_model(model, "model", signature=signature, serialization_format="cloudpickle")
+    mlflow.log_artifacts("model", artifact_path="model")
+    mlflow.register_model(f"runs:/{run.info.run_id}/model", "tiny")
+"""
+
+
+class Laptop:
+    """A data folder, and the command line on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.project = folder / "tiny"
+        self.environment = {**os.environ, "HEADRACE_DATA": str(self.data)}  # noqa: TID251 - of the test's own commands
+        self.controller: subprocess.Popen[bytes] | None = None
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a headrace command."""
+        command = [sys.executable, "-m", "mlops_core.cli", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+
+    def git(self, *arguments: str) -> str:
+        """Run git in the project."""
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid", *arguments]
+        done = subprocess.run(command, cwd=self.project, capture_output=True, text=True, timeout=SECONDS, check=True)
+        return done.stdout + done.stderr
+
+    def up(self) -> None:
+        """Start the controller and wait until it answers."""
+        (self.data / "up.json").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "mlops_core.cli", "up", "--port", "0"]
+        self.controller = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + SECONDS
+        while self.run("projects").returncode != 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Iterator[Laptop]:
+    """A tiny project, and a laptop that is tidied up afterwards."""
+    made = Laptop(tmp_path)
+    (made.project / "src").mkdir(parents=True)
+    (made.project / "mlops.yaml").write_text(MANIFEST)
+    (made.project / "pipeline.yml").write_text(PIPELINE)
+    (made.project / "request.json").write_text(json.dumps({"input_data": {"columns": ["x"], "data": [[3.0]]}}))
+    (made.project / "src" / "train.py").write_text(TRAIN)
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.git("add", "--all")
+    made.git("commit", "--quiet", "--message", "Tiny")
+    yield made
+    made.run("down")
+    if made.controller is not None:
+        made.controller.wait(SECONDS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_push_goes_live_and_outlives_a_killed_controller(laptop: Laptop) -> None:
+    added = laptop.run("add", str(laptop.project))
+    assert added.returncode == 0, added.stderr
+    laptop.up()
+    pushed = laptop.git("push", "headrace", "main")
+    assert "live: http://127.0.0.1:" in pushed, pushed
+
+    predicted = laptop.run("predict", "tiny", str(laptop.project / "request.json"))
+    assert json.loads(predicted.stdout) == [pytest.approx(7.0)], predicted.stderr
+
+    assert laptop.controller is not None
+    laptop.controller.send_signal(signal.SIGKILL)
+    laptop.controller.wait()
+    laptop.up()
+    again = laptop.run("predict", "tiny", str(laptop.project / "request.json"))
+    assert json.loads(again.stdout) == [pytest.approx(7.0)], again.stderr
+
+    story = json.loads(
+        laptop.run("show", json.loads(laptop.run("runs", "--json").stdout)["runs"][0]["run_id"], "--json").stdout
+    )
+    assert [entry["state"] for entry in story["states"]][-1] == "live"
+    assert laptop.run("rollback", "tiny").returncode == 1
+
+    assert laptop.run("down").returncode == 0
+    laptop.controller.wait(SECONDS)
+    left = [
+        each for each in psutil.process_iter(["cmdline"]) if str(laptop.data) in " ".join(each.info["cmdline"] or [])
+    ]
+    assert left == []
