@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
+# One group, so that one worker of pytest-xdist makes the environment once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("worker313")]
 
 CHECKOUT = Path(__file__).parents[2]
 TOOL = CHECKOUT.parent / "shared" / "functions_worker"
