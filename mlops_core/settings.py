@@ -48,9 +48,6 @@ class Settings(BaseSettings):
     resend_after_seconds: float = Field(60.0, gt=0)
     """Age in seconds of a pending effect after which reconciling puts its message again."""
 
-    parallel_trainings: int = Field(1, ge=1, le=64)
-    """Local backend: how many training jobs run at the same time; others wait in line."""
-
     @property
     def data_folder(self) -> Path:
         """The data folder with the home filled in."""
