@@ -6,6 +6,7 @@ The host's side of the conversation is a tool beside the checkout; where it or P
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
@@ -17,8 +18,7 @@ from typing import Any
 
 import pytest
 
-# One group, so that one worker of pytest-xdist makes the environment once.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("worker313")]
+pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).parents[2]
 TOOL = CHECKOUT.parent / "shared" / "functions_worker"
@@ -37,19 +37,27 @@ def worker() -> list[str]:
     """The command that runs the app in the worker; its environment is made anew when the requirements change."""
     if not (TOOL / "run_app.py").exists():
         pytest.skip(f"the worker's tool is not at {TOOL}")
+    VENV.parent.mkdir(exist_ok=True)
+    with (VENV.parent / "worker313.lock").open("a") as lock:
+        # Workers of pytest-xdist share the environment: one makes it, the others wait.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _make_environment()
+    return [sys.executable, str(TOOL / "run_app.py"), str(CHECKOUT), "--venv", str(VENV)]
+
+
+def _make_environment() -> None:
     requirements = (CHECKOUT / "requirements.txt").read_text()
     mark = VENV / "made-for.txt"
-    if not mark.exists() or mark.read_text() != requirements:
-        shutil.rmtree(VENV, ignore_errors=True)
-        VENV.parent.mkdir(exist_ok=True)
-        made = subprocess.run(
-            ["bash", str(TOOL / "setup.sh"), str(CHECKOUT), str(VENV)], capture_output=True, text=True, timeout=280
-        )
-        if "no Python 3.13 found" in made.stderr:
-            pytest.skip("there is no Python 3.13 on this machine")
-        assert made.returncode == 0, made.stderr
-        mark.write_text(requirements)
-    return [sys.executable, str(TOOL / "run_app.py"), str(CHECKOUT), "--venv", str(VENV)]
+    if mark.exists() and mark.read_text() == requirements:
+        return
+    shutil.rmtree(VENV, ignore_errors=True)
+    made = subprocess.run(
+        ["bash", str(TOOL / "setup.sh"), str(CHECKOUT), str(VENV)], capture_output=True, text=True, timeout=280
+    )
+    if "no Python 3.13 found" in made.stderr:
+        pytest.skip("there is no Python 3.13 on this machine")
+    assert made.returncode == 0, made.stderr
+    mark.write_text(requirements)
 
 
 def run(command: list[str], *arguments: str) -> tuple[int, dict[str, Any]]:
