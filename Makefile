@@ -17,7 +17,7 @@ install: .venv/.installed ## Install into .venv
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
 	  echo "'$(PYTHON) -m venv' did not work. On Debian and Ubuntu: apt install python3-venv"; rm -rf .venv; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5,<1'
-	@$(BIN)/uv pip install --python $(BIN)/python -e '.[local,dev,bench]'
+	@$(BIN)/uv pip install --python $(BIN)/python -e '.[local,azure,dev,bench]'
 	@touch $@
 
 demo: .venv/.installed ## Push the example, watch it go live, see a worse model be rejected

@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import azurite
 import builders
 from builders import Bench, make_bench
 
@@ -26,3 +27,10 @@ def _closed_databases() -> Iterator[None]:
 def bench(tmp_path: Path) -> Bench:
     """An application over a fresh SQLite file."""
     return make_bench(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[azurite.Azurite]:
+    """A real storage account on loopback, one for the session: tests choose names of their own in it."""
+    with azurite.running(tmp_path_factory.mktemp("azurite")) as account:
+        yield account
