@@ -63,7 +63,8 @@ def replay_letter(app: Application, request: Request) -> Answer:
 
     Raises: NotFoundError, and whatever taking it raises.
     """
-    from handlers import dispatch, effect_due
+    from handlers import effect_due
+    from handlers.events import dispatch
 
     letter = app.world.dead_letters.get(request.params["letter_id"])
     if letter.kind == "effect" and letter.run_id is not None and letter.key is not None:

@@ -11,8 +11,7 @@ from azure.functions.eventgrid import EventGridEventInConverter
 from azure.functions.meta import Datum
 from builders import Bench
 
-import handlers
-from handlers import azure_ml, dead_letters
+from handlers import azure_ml, dead_letters, events
 from handlers.answers import Request
 from handlers.azure_ml import JobStatusNotice, ModelRegisteredNotice, read_job_status, read_model_registered
 from handlers.inbound import Envelope, read_envelope
@@ -206,7 +205,7 @@ class TestTaking:
     @needs_samples
     @pytest.mark.parametrize("file", [file for file, name in FILES.items() if SAID[name][2] is None or "run_" in name])
     def test_events_of_others_pass_without_a_trace(self, bench: Bench, file: str) -> None:
-        handlers.take_event(bench.app, read_envelope(triggered(sample(file))))
+        events.take_event(bench.app, read_envelope(triggered(sample(file))))
         assert bench.app.world.dead_letters.list(cursor=None, limit=10).items == []
         assert bench.app.world.runs.of_project(None).items == []
 
@@ -218,7 +217,7 @@ class TestTaking:
         bench.end_job(run_id, "build")
         event = sample(f"delivery/{schema}.run_status_changed.json")
         event["data"] |= {"runId": f"{run_id}-train"}
-        handlers.take_event(bench.app, read_envelope(triggered(event)))
+        events.take_event(bench.app, read_envelope(triggered(event)))
         assert bench.run(run_id).state is State.FAILED
 
     @needs_samples
@@ -235,7 +234,7 @@ class TestTaking:
         event["data"]["ModelVersion"] = 1
         envelope = read_envelope(triggered(event))
         for _ in range(2):
-            handlers.take_event(bench.app, envelope)
+            events.take_event(bench.app, envelope)
         [letter] = json.loads(dead_letters.list_letters(bench.app, Request()).body)["dead_letters"]
         request = Request(params={"letter_id": letter["id"]})
         assert "sklearn_regression_model" in letter["reason"]
@@ -256,7 +255,7 @@ class TestTaking:
             "subject": strange,
             "data": {strange: strange},
         }
-        handlers.take_event(bench.app, read_envelope(event))
+        events.take_event(bench.app, read_envelope(event))
         [letter] = json.loads(dead_letters.list_letters(bench.app, Request()).body)["dead_letters"]
         assert letter["subject"] == "?\x00é ?\x00é"
 
@@ -265,6 +264,6 @@ class TestTaking:
         event = copy.deepcopy(sample("delivery/eventgrid.model_registered.json")) | {
             "eventType": "Microsoft.Storage.BlobCreated"
         }
-        handlers.take_event(bench.app, read_envelope(triggered(event)))
+        events.take_event(bench.app, read_envelope(triggered(event)))
         [letter] = json.loads(dead_letters.list_letters(bench.app, Request()).body)["dead_letters"]
         assert "Narrow the subscription" in letter["reason"]

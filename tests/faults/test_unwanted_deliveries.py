@@ -14,7 +14,7 @@ from builders import PROJECT, Bench
 from deliveries import AFTER, BEFORE, SECRET, SIGN, ZEROS, Delivery, body_of, github, gitlab, payload
 from fakes import FakeBus
 
-import handlers
+from handlers import events
 from handlers.answers import Request
 from handlers.inbound import read_envelope
 from handlers.webhook import take_webhook
@@ -61,7 +61,7 @@ class Wire:
             return
         for event_id, event in bus.published.items():
             raw = {"id": event_id, "eventType": event["type"], "subject": event["subject"], "data": event["data"]}
-            handlers.take_event(self.app, read_envelope(json.loads(json.dumps(raw | {"eventTime": str(event["at"])}))))
+            events.take_event(self.app, read_envelope(json.loads(json.dumps(raw | {"eventTime": str(event["at"])}))))
 
     def work_off(self) -> None:
         """Let everything follow: end all jobs well, until there are no more."""

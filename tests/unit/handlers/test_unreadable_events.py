@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from builders import Bench
 
-import handlers
+from handlers import events
 
 
 def test_what_is_no_event_is_kept_as_a_dead_letter(bench: Bench) -> None:
-    handlers.take_trigger(bench.app, {"id": "1", "data": {"a": 1}})
+    events.take_trigger(bench.app, {"id": "1", "data": {"a": 1}})
 
     letters = bench.app.world.dead_letters.list().items
     assert [letter.reason for letter in letters] == [
@@ -19,7 +19,7 @@ def test_what_is_no_event_is_kept_as_a_dead_letter(bench: Bench) -> None:
 
 def test_an_event_of_a_kind_that_nobody_takes_is_kept_with_its_kind(bench: Bench) -> None:
     event = {"id": "1", "eventType": "Somebody.Else", "eventTime": "2026-01-01T00:00:00Z", "subject": "s", "data": {}}
-    handlers.take_trigger(bench.app, event)
+    events.take_trigger(bench.app, event)
 
     letter = bench.app.world.dead_letters.list().items[0]
     assert "Nothing here takes events of type 'Somebody.Else'" in letter.reason
