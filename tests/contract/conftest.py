@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_core.adapters.local.mlflow_api import MlflowApi
 from mlops_core.adapters.local.mlflow_server import MlflowServer
+from mlops_core.adapters.mlflow_api import MlflowApi
 
 PLAIN_ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}  # noqa: TID251  a test starts real processes
 

@@ -19,9 +19,9 @@ from builders import PROJECT
 from mlops_core.adapters.local.deployer import ProcessDeployer
 from mlops_core.adapters.local.deployment_folders import DeploymentFolders
 from mlops_core.adapters.local.deployment_watcher import DeploymentWatcher, Patience
-from mlops_core.adapters.local.mlflow_api import MlflowApi
 from mlops_core.adapters.local.model_files import ModelFiles
 from mlops_core.adapters.local.scoring_launch import Launch, ScoringLaunch, environment_of_model
+from mlops_core.adapters.mlflow_api import MlflowApi
 from mlops_core.domain.errors import PermanentError, TemporaryError
 from mlops_core.domain.ids import DeploymentName, ModelName, ModelVersion, deployment_of_version
 from mlops_core.domain.project import Serve

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from mlops_core.adapters.local.mlflow_api import MlflowApi
 from mlops_core.adapters.local.mlflow_server import MlflowServer
 from mlops_core.adapters.local.model_files import ModelFiles
 from mlops_core.adapters.local.model_registry import MlflowModelRegistry
 from mlops_core.adapters.local.registry_watcher import RegistryWatcher
+from mlops_core.adapters.mlflow_api import MlflowApi
 from mlops_core.domain.errors import NotFoundError, PermanentError, RefusedError, TemporaryError
 from mlops_core.domain.ids import JobName, ModelName, ModelVersion
 from mlops_core.ports import ModelRegistry

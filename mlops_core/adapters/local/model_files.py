@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from mlops_core.adapters.local.durable_files import read_record, write_record
-from mlops_core.adapters.local.mlflow_api import MlflowApi
+from mlops_core.adapters.mlflow_api import MlflowApi
 from mlops_core.domain.errors import NotFoundError, PermanentError, RefusedError, TemporaryError
 from mlops_core.domain.ids import ModelName, ModelVersion
 from mlops_core.serving.digest import UndigestibleError, tree_digest

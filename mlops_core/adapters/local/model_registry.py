@@ -9,19 +9,17 @@ version; MLflow 3 registers logged models (`models:/m-...`), and then the logged
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from mlops_core.adapters.local.mlflow_api import MlflowApi
+from mlops_core.adapters.mlflow_api import MlflowApi
+from mlops_core.adapters.mlflow_runs import Json, data_version, latest, pairs
 from mlops_core.domain.errors import NotFoundError
 from mlops_core.domain.ids import JobName, ModelName, ModelVersion
 from mlops_core.ports import RegisteredVersion
 
 JOB_TAG = "headrace.job"
 """The tag of a run that names the pipeline job which it belongs to."""
-DATA_TAG = "headrace.data"
-"""The tag of a run that names the data which its metrics were measured on."""
 
 _PARENT_TAG = "mlflow.parentRunId"
 _LOGGED_MODEL_SCHEME = "models:/m-"
@@ -29,9 +27,6 @@ _LOGGED_MODEL_SCHEME = "models:/m-"
 _DEEPEST_NESTING = 20
 # Versions get the server's time and runs the client's, on one machine: only a clock that was set lies between.
 _CLOCK_SLACK_MS = 15 * 60 * 1000
-_EVALUATION_CONTEXTS = ("eval", "evaluation", "test", "testing", "validation", "holdout")
-
-Json = Mapping[str, Any]
 
 
 class MlflowModelRegistry:
@@ -92,10 +87,10 @@ class MlflowModelRegistry:
             model=ModelName(entry["name"]),
             version=ModelVersion(str(entry["version"])),
             job_name=self._job(run),
-            metrics=_latest(measured),
-            tags=_pairs(entry.get("tags", [])),
+            metrics=latest(measured),
+            tags=pairs(entry.get("tags", [])),
             created_at=datetime.fromtimestamp(int(entry["creation_timestamp"]) / 1000, UTC),
-            data_version=_data_version(run),
+            data_version=data_version(run),
             uri=str(entry.get("source", "")),
         )
 
@@ -149,7 +144,7 @@ class MlflowModelRegistry:
         passed: list[str] = []
         for _ in range(_DEEPEST_NESTING):
             run_id = run.get("info", {}).get("run_id", "")
-            tags = _pairs(run.get("data", {}).get("tags", []))
+            tags = pairs(run.get("data", {}).get("tags", []))
             job = self._job_of_run.get(run_id) or tags.get(JOB_TAG)
             passed.append(run_id)
             if job:
@@ -175,33 +170,3 @@ def _names_logged_model(source: str) -> bool:
 
 def _same_moment(point: Json, other: Json) -> bool:
     return all(int(point.get(key, 0)) == int(other.get(key, 0)) for key in ("timestamp", "step"))
-
-
-def _pairs(entries: Sequence[Json]) -> dict[str, str]:
-    return {entry["key"]: entry.get("value", "") for entry in entries}
-
-
-def _latest(measured: Sequence[Json]) -> dict[str, float]:
-    """
-    Keep the latest value of each metric; of equals the later in the list, which is the logged model's own.
-
-    MLflow writes what JSON has no number for as text ("NaN", "Infinity"); gates refuse those, so they are kept.
-    """
-    ordered = sorted(measured, key=lambda entry: (int(entry.get("timestamp", 0)), int(entry.get("step", 0))))
-    return {entry["key"]: float(entry.get("value", math.nan)) for entry in ordered}
-
-
-def _data_version(run: Json) -> str | None:
-    """Say what the metrics were measured on: the run's own tag, else the digests of its evaluation or all inputs."""
-    tags = _pairs(run.get("data", {}).get("tags", []))
-    if tags.get(DATA_TAG):
-        return tags[DATA_TAG]
-    inputs = run.get("inputs", {}).get("dataset_inputs", [])
-    named = {_name_of_input(entry): _pairs(entry.get("tags", [])).get("mlflow.data.context", "") for entry in inputs}
-    evaluated = sorted(name for name, context in named.items() if context.lower() in _EVALUATION_CONTEXTS)
-    return ",".join(evaluated or sorted(named)) or None
-
-
-def _name_of_input(entry: Json) -> str:
-    dataset = entry.get("dataset", {})
-    return f"{dataset.get('name', '')}@{dataset.get('digest', '')}"

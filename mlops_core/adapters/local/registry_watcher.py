@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_core.adapters.local.durable_files import read_record, write_record
-from mlops_core.adapters.local.mlflow_api import MlflowApi
+from mlops_core.adapters.mlflow_api import MlflowApi
 from mlops_core.domain.errors import HeadraceError
 
 _log = logging.getLogger(__name__)

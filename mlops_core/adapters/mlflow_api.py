@@ -35,23 +35,38 @@ Parameters = Mapping[str, str | int]
 class MlflowApi:
     """A client of one MLflow server."""
 
-    def __init__(self, address: Callable[[], str], *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        address: Callable[[], str],
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        token: Callable[[], str] | None = None,
+        advice: str = "`headrace up` starts it again; its log is in the data folder.",
+    ) -> None:
         """
         Remember where the server is.
 
         Args:
             address: Asked before each request, since a restarted server may answer elsewhere.
+            token: Gives a bearer token, asked before each request; None where the server asks for none.
+            advice: What to do where nobody answers.
         """
         self._address = address
         self._sleep = sleep
+        self._token = token
+        self._advice = advice
 
     @functools.cached_property
     def _client(self) -> httpx.Client:
         """Make the client at the first request: a cold start that asks nothing of MLflow need not import it."""
         import httpx
 
-        # No proxies from the environment: the server is on this machine.
-        return httpx.Client(timeout=httpx.Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS), trust_env=False)
+        timeout = httpx.Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS)
+        # No proxies from the environment where the server is on this machine, which is where it asks for no token.
+        return httpx.Client(timeout=timeout, trust_env=self._token is not None)
+
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._token()}"} if self._token else {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -116,13 +131,10 @@ class MlflowApi:
         for left in reversed(range(_TRIES)):
             asked: float | None = None
             try:
-                response = self._client.request(method, f"{self._address()}{path}", **request)
+                response = self._client.request(method, f"{self._address()}{path}", headers=self._headers(), **request)
             except httpx.TransportError as error:
                 if not left:
-                    message = (
-                        f"The MLflow server at {self._address()} cannot be reached ({error!r}). "
-                        "`headrace up` starts it again; its log is in the data folder."
-                    )
+                    message = f"The MLflow server at {self._address()} cannot be reached ({error!r}). {self._advice}"
                     raise TemporaryError(message) from error
             else:
                 asked = _retry_after(response)
