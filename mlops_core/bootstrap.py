@@ -80,9 +80,9 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
     Args:
         inherited: The environment that jobs, MLflow and deployments get an allow-list of.
     """
+    from mlops_core.adapters.clock import SystemClock
     from mlops_core.adapters.hosts import build_verifiers
     from mlops_core.adapters.local.checkouts import ServingEnvironments, checkout
-    from mlops_core.adapters.clock import SystemClock
     from mlops_core.adapters.local.database import Database
     from mlops_core.adapters.local.dead_letters import SqliteDeadLetters
     from mlops_core.adapters.local.deployer import ProcessDeployer
@@ -91,7 +91,6 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
     from mlops_core.adapters.local.effect_queue import SqliteEffectQueue
     from mlops_core.adapters.local.event_bus import SqliteEventBus
     from mlops_core.adapters.local.job_runner import ProcessJobRunner, RunnerOptions
-    from mlops_core.adapters.mlflow_api import MlflowApi
     from mlops_core.adapters.local.mlflow_server import MlflowServer
     from mlops_core.adapters.local.model_files import ModelFiles
     from mlops_core.adapters.local.model_registry import MlflowModelRegistry
@@ -103,6 +102,7 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
     from mlops_core.adapters.local.scoring_launch import ScoringLaunch, environments_in
     from mlops_core.adapters.local.source_host import LocalSourceHost
     from mlops_core.adapters.local.topics import SUBSCRIPTIONS, TOPICS, DeploymentNews
+    from mlops_core.adapters.mlflow_api import MlflowApi
     from mlops_core.pipelines.step_process import allowed
 
     data = settings.data_folder

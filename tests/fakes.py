@@ -70,12 +70,13 @@ class FakeJobRunner:
     requests: dict[JobName, JobRequest] = field(default_factory=dict)
     statuses: dict[JobName, JobStatus] = field(default_factory=dict)
 
-    def submit(self, request: JobRequest) -> None:
+    def submit(self, request: JobRequest) -> JobStatus | None:
         if request.name in self.statuses:
-            return
+            return None
         self.launches[request.name] = self.launches.get(request.name, 0) + 1
         self.requests[request.name] = request
         self.statuses[request.name] = JobStatus(request.name, None)
+        return None
 
     def status(self, name: JobName) -> JobStatus | None:
         return self.statuses.get(name)

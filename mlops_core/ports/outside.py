@@ -22,8 +22,12 @@ from mlops_core.ports.values import (
 class JobRunner(Protocol):
     """Executes build and pipeline jobs somewhere else than in the controller."""
 
-    def submit(self, request: JobRequest) -> None:
-        """Start a job; the same name again finds the first and starts nothing."""
+    def submit(self, request: JobRequest) -> JobStatus | None:
+        """
+        Start a job; the same name again finds the first and starts nothing.
+
+        Returns: How it ended, where there was nothing to run, such as a build without tests; else None.
+        """
         ...
 
     def status(self, name: JobName) -> JobStatus | None:

@@ -25,7 +25,7 @@ class Training:
         if run.trigger.commit is None:
             raise PermanentError(f"Run '{run.id}' has no commit to {effect.stage}. Push first.")
         earlier = run.trigger.resume_from
-        self._world.jobs.submit(
+        done = self._world.jobs.submit(
             JobRequest(
                 name=effect.job_name,
                 stage=effect.stage,
@@ -37,7 +37,13 @@ class Training:
             )
         )
         now = self._world.clock.now()
-        return [ev.JobSubmitted(at=now, stage=effect.stage, job_name=effect.job_name)]
+        submitted = ev.JobSubmitted(at=now, stage=effect.stage, job_name=effect.job_name)
+        if done is None or done.outcome is None:
+            return [submitted]
+        ended = ev.JobEnded(
+            at=now, stage=effect.stage, job_name=effect.job_name, outcome=done.outcome, reason=done.reason
+        )
+        return [submitted, ended]
 
     def cancel(self, _: Run, effect: CancelJob) -> list[ev.Event]:
         """Stop a job that nobody waits for."""

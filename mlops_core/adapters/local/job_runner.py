@@ -67,13 +67,14 @@ class ProcessJobRunner:
         self._options = options
         options.folder.mkdir(parents=True, exist_ok=True)
 
-    def submit(self, request: JobRequest) -> None:
+    def submit(self, request: JobRequest) -> JobStatus | None:
         """Start a job; the same name again finds the first and starts nothing."""
         folder = self._folder(request.name)
         if not folder.exists():
             self._make(folder, request)
         if not (folder / STATUS).exists() and not (folder / "started").exists():
             self._start(folder)
+        return None
 
     def status(self, name: JobName) -> JobStatus | None:
         """Ask for a job; None when there never was one of this name."""

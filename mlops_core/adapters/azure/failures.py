@@ -1,0 +1,127 @@
+"""
+What the SDKs raise, as our own errors: whether repeating helps, after how long, and what to do.
+
+Nothing of an SDK leaves an adapter. The SDKs' own retries (see `RETRIES`) are the one layer that repeats within a call;
+what still fails is a `TemporaryError`, and the queue or Event Grid delivers again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from mlops_core.domain.errors import HeadraceError, NotFoundError, PermanentError, TemporaryError
+
+if TYPE_CHECKING:
+    from azure.core.exceptions import HttpResponseError
+
+RETRIES: dict[str, Any] = {
+    "retry_total": 2,
+    "retry_connect": 2,
+    "retry_read": 2,
+    "retry_status": 2,
+    "retry_backoff_factor": 0.4,
+    "retry_backoff_max": 5,
+    "connection_timeout": 5,
+    "read_timeout": 60,
+}
+"""
+Options of azure-core's retry policy: at most three tries of a call, `Retry-After` kept, short enough for a function.
+Source: azure.core.pipeline.policies.RetryPolicy.
+"""
+
+_REPEAT = frozenset({408, 429, 500, 502, 503, 504})
+_WORDS = 600
+
+
+@contextmanager
+def azure_calls(doing: str) -> Iterator[None]:
+    """
+    Turn what the SDKs raise within the block into our own errors.
+
+    Args:
+        doing: What is being done, such as "submit job 'x'": the error's sentence begins with it.
+    Raises: TemporaryError, NotFoundError, PermanentError.
+    """
+    from azure.core.exceptions import (
+        AzureError,
+        ClientAuthenticationError,
+        HttpResponseError,
+        ResourceNotFoundError,
+        ServiceRequestError,
+        ServiceResponseError,
+    )
+
+    try:
+        yield
+    except HeadraceError:
+        raise
+    except ClientAuthenticationError as error:
+        if error.status_code in _REPEAT:
+            raise _temporary(doing, error) from error
+        raise PermanentError(
+            f"{_begin(doing)} was refused: the controller's identity got no token or has no right ({_words(error)}). "
+            "See 'Rights' in docs/azure.md for the roles that it needs."
+        ) from error
+    except ResourceNotFoundError as error:
+        raise NotFoundError("thing that was asked for", doing, advice=f"Azure says: {_words(error)}") from error
+    except HttpResponseError as error:
+        raise _of_response(doing, error) from error
+    except (ServiceRequestError, ServiceResponseError) as error:
+        raise TemporaryError(f"{_begin(doing)} got no answer from Azure: {_words(error)}") from error
+    except AzureError as error:
+        raise PermanentError(f"{_begin(doing)} did not work: {_words(error)}") from error
+
+
+def _of_response(doing: str, error: HttpResponseError) -> HeadraceError:
+    if error.status_code is None or error.status_code in _REPEAT:
+        return _temporary(doing, error)
+    if error.status_code == HTTPStatus.FORBIDDEN:
+        return PermanentError(
+            f"{_begin(doing)} was refused: the controller's identity has no right to it ({_words(error)}). "
+            "See 'Rights' in docs/azure.md for the roles that it needs; a new role takes up to ten minutes."
+        )
+    return PermanentError(f"{_begin(doing)} was refused by Azure ({error.status_code}): {_words(error)}")
+
+
+def _temporary(doing: str, error: HttpResponseError) -> TemporaryError:
+    return TemporaryError(
+        f"{_begin(doing)} did not work just now ({error.status_code}): {_words(error)}",
+        retry_after_seconds=retry_after(error),
+    )
+
+
+def retry_after(error: HttpResponseError) -> float | None:
+    """Read how long Azure asks to wait, in seconds; it may be told in seconds, milliseconds or as a date (RFC 9110)."""
+    if error.response is None:
+        return None
+    headers = error.response.headers
+    for name, per_second in (("retry-after-ms", 1000), ("x-ms-retry-after-ms", 1000), ("retry-after", 1)):
+        text = headers.get(name)
+        if not text:
+            continue
+        try:
+            return max(0.0, float(text) / per_second)
+        except ValueError:
+            return _seconds_until(text)
+    return None
+
+
+def _seconds_until(date: str) -> float | None:
+    try:
+        return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def _begin(doing: str) -> str:
+    return doing[:1].upper() + doing[1:]
+
+
+def _words(error: Exception) -> str:
+    text = " ".join(str(getattr(error, "message", None) or error).split())
+    return text[:_WORDS]
