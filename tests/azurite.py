@@ -40,7 +40,7 @@ class Azurite:
     @property
     def connection_string(self) -> str:
         return (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
+            f"DefaultEndpointsProtocol={self.blob.partition(':')[0]};AccountName={ACCOUNT};AccountKey={KEY};"
             f"BlobEndpoint={self.blob};QueueEndpoint={self.queue};TableEndpoint={self.table};"
         )
 
@@ -67,17 +67,30 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Azurite]:
-    """Run an Azurite over a folder until the block ends."""
+def running(folder: Path, certificate: tuple[Path, Path] | None = None) -> Iterator[Azurite]:
+    """
+    Run an Azurite over a folder until the block ends.
+
+    With a certificate and its key it speaks TLS and takes bearer tokens too.
+    """
     script = installed()
     ports = {name: free_port() for name in ("blob", "queue", "table")}
     flags = [
         item for name, port in ports.items() for item in (f"--{name}Port", str(port), f"--{name}KeepAliveTimeout", "60")
     ]
+    if certificate is not None:
+        flags += ["--cert", str(certificate[0]), "--key", str(certificate[1]), "--oauth", "basic"]
     with (folder / "azurite.log").open("wb") as log:
         process = subprocess.Popen(
-            [NODE, str(script), *flags, "--inMemoryPersistence", "--skipApiVersionCheck", "--silent"]
-            + ["--disableTelemetry"],
+            [
+                NODE,
+                str(script),
+                *flags,
+                "--inMemoryPersistence",
+                "--skipApiVersionCheck",
+                "--silent",
+                "--disableTelemetry",
+            ],
             cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -86,7 +99,11 @@ def running(folder: Path) -> Iterator[Azurite]:
         for port in ports.values():
             _wait_for(port, process)
         yield Azurite(
-            **{name: f"http://127.0.0.1:{port}/{ACCOUNT}" for name, port in ports.items()}, process_id=process.pid
+            **{
+                name: f"{'https' if certificate else 'http'}://127.0.0.1:{port}/{ACCOUNT}"
+                for name, port in ports.items()
+            },
+            process_id=process.pid,
         )
     finally:
         process.terminate()

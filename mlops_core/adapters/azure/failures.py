@@ -7,6 +7,7 @@ what still fails is a `TemporaryError`, and the queue or Event Grid delivers aga
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -74,6 +75,9 @@ def azure_calls(doing: str) -> Iterator[None]:
     except (ServiceRequestError, ServiceResponseError) as error:
         raise TemporaryError(f"{_begin(doing)} got no answer from Azure: {_words(error)}") from error
     except AzureError as error:
+        # azure-ai-ml's own findings, among them that a list of versions is empty.
+        if getattr(getattr(error, "error_type", None), "name", "") == "RESOURCE_NOT_FOUND":
+            raise NotFoundError("thing that was asked for", doing, advice=f"Azure says: {_words(error)}") from error
         raise PermanentError(f"{_begin(doing)} did not work: {_words(error)}") from error
 
 
@@ -123,5 +127,7 @@ def _begin(doing: str) -> str:
 
 
 def _words(error: Exception) -> str:
-    text = " ".join(str(getattr(error, "message", None) or error).split())
-    return text[:_WORDS]
+    text = str(getattr(error, "message", None) or error)
+    # azure-ai-ml wraps each finding in a page of general advice, with colours.
+    findings = re.findall(r"\(x\) (.*)", re.sub(r"\x1b\[[0-9;]*m", "", text))
+    return " ".join((" ".join(findings) or text).split())[:_WORDS]

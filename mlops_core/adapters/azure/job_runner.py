@@ -97,7 +97,7 @@ class AzureMlJobRunner:
         job = self._find(name)
         if job is None:
             return None
-        outcome = self._outcome(name, str(job.status))
+        outcome = self._outcome(name, _word(job.status))
         started = _created_at(job)
         if outcome is None:
             return self._timed_out(name, job, started) or JobStatus(name, None, started_at=started)
@@ -107,7 +107,7 @@ class AzureMlJobRunner:
     def cancel(self, name: JobName) -> None:
         """Stop a job; Azure ML stops the steps of a pipeline with it."""
         job = self._find(name)
-        if job is None or self._outcome(name, str(job.status)) is not None:
+        if job is None or self._outcome(name, _word(job.status)) is not None:
             return
         with azure_calls(f"cancelling job '{name}'"):
             # Not waited for: the poller that comes back is let go.
@@ -121,7 +121,7 @@ class AzureMlJobRunner:
         """
         lines: list[JobProgress] = []
         for place, child in enumerate(self._children(name), 1):
-            outcome = self._outcome(str(child.name), str(child.status))
+            outcome = self._outcome(str(child.name), _word(child.status))
             if outcome is None:
                 break
             mark = "✓" if outcome == "succeeded" else "✗"
@@ -178,7 +178,9 @@ class AzureMlJobRunner:
 
     def _failure(self, name: JobName, job: Any) -> tuple[str, str]:
         """Say which step failed, with the lines of its log that matter."""
-        failed = next((child for child in self._children(name) if child.status in ("Failed", "NotResponding")), None)
+        failed = next(
+            (child for child in self._children(name) if _word(child.status) in ("Failed", "NotResponding")), None
+        )
         who = str(failed.name) if failed is not None else name
         tail = ""
         for _, address in self._log_files(who):
@@ -214,10 +216,18 @@ class AzureMlJobRunner:
 
     def _tail(self, address: str) -> str:
         try:
-            answer = self._http.get(address, headers={"range": f"bytes=-{_TAIL_BYTES}"})
-        except httpx.TransportError:
+            # Blob storage knows no range from the end, so the length is asked first.
+            length = int(self._http.head(address).headers.get("content-length", 0))
+            start = max(0, length - _TAIL_BYTES)
+            answer = self._http.get(address, headers={"range": f"bytes={start}-"} if start else {})
+        except (httpx.TransportError, ValueError):
             return ""
         return answer.text[-_TAIL_BYTES:] if answer.is_success else ""
+
+
+def _word(status: object) -> str:
+    """Read a status, which the client gives as text or as an enumeration."""
+    return str(getattr(status, "value", status))
 
 
 def _created_at(job: Any) -> datetime | None:

@@ -19,7 +19,7 @@ from mlops_core.pipelines.loader import LoadRequest, check_pipeline
 from mlops_core.ports import JobRequest
 
 if TYPE_CHECKING:
-    from azure.ai.ml.entities import CommandJob, PipelineJob
+    from azure.ai.ml.entities import Command, PipelineJob
 
 JOB_TAG = "headrace.job"
 TIMEOUT_TAG = "headrace.timeout_seconds"
@@ -89,11 +89,12 @@ def pipeline_job(root: Path, request: JobRequest, *, compute: str) -> PipelineJo
     return job
 
 
-def tests_job(root: Path, request: JobRequest, environment: Any, *, compute: str) -> CommandJob:
+def tests_job(root: Path, request: JobRequest, environment: Any, *, compute: str) -> Command:
     """Make the job that runs the project's tests. The commit must declare some."""
-    from azure.ai.ml.entities import CommandJob, CommandJobLimits
+    from azure.ai.ml import command
+    from azure.ai.ml.entities import CommandJobLimits
 
-    return CommandJob(
+    job = command(
         name=request.name,
         display_name=f"{request.project.name} tests",
         experiment_name=request.project.name,
@@ -101,10 +102,11 @@ def tests_job(root: Path, request: JobRequest, environment: Any, *, compute: str
         command=tests_command(request.spec.build.test or ""),
         environment=environment,
         compute=None if compute == _SERVERLESS else compute,
-        limits=CommandJobLimits(timeout=int(request.spec.build.timeout)),
         tags=tags_of(request),
         properties=lineage_of(request),
     )
+    job.limits = CommandJobLimits(timeout=int(request.spec.build.timeout))
+    return job
 
 
 def tests_command(test: str) -> str:
@@ -118,7 +120,7 @@ def tests_environment(root: Path, request: JobRequest) -> Any:
     """
     Choose the environment of the tests: as declared, else the first environment asset, else the first step's.
 
-    Returns: What azure-ai-ml takes as an environment: an entity, or a reference such as `azureml:name@latest`.
+    Returns: What azure-ai-ml takes as an environment: an entity, or a reference such as `name@latest`.
     """
     declared = request.spec.build.environment
     if declared is not None and declared != "current":
@@ -126,11 +128,7 @@ def tests_environment(root: Path, request: JobRequest) -> Any:
     for asset in request.spec.build.assets:
         document = _document(root / asset)
         if {"image", "conda_file", "build"} & document.keys() and "jobs" not in document:
-            return (
-                f"azureml:{document.get('name')}@latest"
-                if document.get("name")
-                else read_environment(root / asset, asset)
-            )
+            return f"{document['name']}@latest" if document.get("name") else read_environment(root / asset, asset)
     return _first_environment(_load(root / request.spec.train.pipeline).jobs)
 
 

@@ -67,6 +67,8 @@ class Workspace:
                 self.options.subscription,
                 self.options.resource_group,
                 self.options.workspace,
+                show_progress=False,
+                enable_telemetry=False,
                 **RETRIES,
                 **self.options.client,
             )
