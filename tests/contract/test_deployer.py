@@ -16,6 +16,10 @@ import psutil
 import pytest
 from builders import PROJECT
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "azure"))
+
+from container_bench import ContainerBench, container_bench, stand_in_command
+
 from mlops_core.adapters.local.deployer import ProcessDeployer
 from mlops_core.adapters.local.deployment_folders import DeploymentFolders
 from mlops_core.adapters.local.deployment_watcher import DeploymentWatcher, Patience
@@ -75,16 +79,24 @@ class DeployerContract:
     def deployer(self) -> Deployer:
         raise NotImplementedError
 
+    @pytest.fixture
+    def client(self) -> Iterator[httpx.Client]:
+        """Reaches the deployments' addresses."""
+        with httpx.Client(timeout=30) as made:
+            yield made
+
     def ready(self, deployer: Deployer, name: DeploymentName) -> DeploymentStatus:
         return until(lambda: deployer.status(name), lambda status: status.state in {"ready", "failed"})
 
-    def test_a_deployment_becomes_ready_and_answers_at_its_address(self, deployer: Deployer) -> None:
+    def test_a_deployment_becomes_ready_and_answers_at_its_address(
+        self, deployer: Deployer, client: httpx.Client
+    ) -> None:
         request = request_for(1)
         deployer.create(request)
         status = self.ready(deployer, request.name)
         assert status.state == "ready", status
         assert deployer.address(request.name) == status.address
-        assert httpx.get(f"{status.address}/health/ready").status_code == 200
+        assert client.get(f"{status.address}/health/ready").status_code == 200
 
     def test_what_was_never_asked_for_is_absent(self, deployer: Deployer) -> None:
         assert deployer.status(DeploymentName("never-v1")).state == "absent"
@@ -99,17 +111,19 @@ class DeployerContract:
         assert deployer.status(request.name) == first
         assert [status.name for status in deployer.list()] == [request.name]
 
-    def test_a_deleted_deployment_is_absent_and_its_name_can_be_used_again(self, deployer: Deployer) -> None:
+    def test_a_deleted_deployment_is_absent_and_its_name_can_be_used_again(
+        self, deployer: Deployer, client: httpx.Client
+    ) -> None:
         request = request_for(1)
         deployer.create(request)
-        before = self.ready(deployer, request.name)
+        before = client.get(f"{self.ready(deployer, request.name).address}/facts").json()["pid"]
         deployer.delete(request.name)
         deployer.delete(request.name)
         assert (deployer.status(request.name).state, deployer.address(request.name)) == ("absent", None)
         deployer.create(request)
         after = self.ready(deployer, request.name)
         assert after.state == "ready"
-        assert after.address != before.address
+        assert client.get(f"{after.address}/facts").json()["pid"] != before
 
 
 class Bench:
@@ -224,6 +238,21 @@ class TestProcessDeployer(DeployerContract):
         client.join()
         assert answers == [200]
         until(bench.folders.ending, lambda left: not left)
+
+
+class TestContainerDeployer(DeployerContract):
+    @pytest.fixture
+    def groups(self, tmp_path: Path) -> Iterator[ContainerBench]:
+        with container_bench(tmp_path, stand_in_command(STAND_IN)) as made:
+            yield made
+
+    @pytest.fixture
+    def deployer(self, groups: ContainerBench) -> Deployer:
+        return groups.deployer()
+
+    @pytest.fixture
+    def client(self, groups: ContainerBench) -> httpx.Client:
+        return groups.containers.http
 
 
 def test_a_deployment_whose_process_dies_again_and_again_fails_with_its_last_words(tmp_path: Path) -> None:
