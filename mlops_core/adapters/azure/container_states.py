@@ -120,7 +120,9 @@ def _pull_failure(group: Any, events: list[Any]) -> Finding | None:
     times = max(
         sum(int(event.count or 1) for event in failures if str(event.name) == name) for name in _names(failures)
     )
-    told = " ".join(str(failures[-1].message or "").split())[:_WORDS]
+    # "Back-off pulling" only says that it waits; what it waits for is in the event before.
+    telling = [event for event in failures if not str(event.message or "").lower().startswith("back-off")] or failures
+    told = " ".join(str(telling[-1].message or "").split())[:_WORDS]
     if times < _MOST_PULLS and str(group.provisioning_state or "").lower() not in _ENDED_BADLY:
         return Finding("starting", f"Its image '{image}' could not be pulled yet, which is tried again: {told}")
     return Finding("failed", f"Its image '{image}' cannot be pulled: {told} {PULL_ADVICE}")
