@@ -12,6 +12,9 @@ from mlops_core.domain.errors import BadInputError, PermanentError
 EVENTS: dict[str, Callable[[Application, Envelope], None]] = {
     "Headrace.GitPush": git_push.take_git_push,
     "Headrace.DeploymentChanged": deployment_changed.take_deployment_changed,
+    "Microsoft.Resources.ResourceWriteSuccess": deployment_changed.take_container_group,
+    "Microsoft.Resources.ResourceWriteFailure": deployment_changed.take_container_group,
+    "Microsoft.Resources.ResourceDeleteSuccess": deployment_changed.take_container_group,
     "Microsoft.MachineLearningServices.ModelRegistered": azure_ml.take_model_registered,
     "Microsoft.MachineLearningServices.RunCompleted": azure_ml.take_job_status,
     "Microsoft.MachineLearningServices.RunStatusChanged": azure_ml.take_job_status,

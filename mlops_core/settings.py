@@ -7,22 +7,60 @@ message that names key, value and what is allowed.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mlops_core.domain.errors import PermanentError
+
+# What Azure's platform puts in the place of a reference that it could not resolve is the reference itself.
+_REFERENCE = "@Microsoft.KeyVault("
+_NEEDED_ON_AZURE = (
+    "subscription", "resource_group", "location", "workspace", "topic_endpoint", "registry", "serving_identity",
+    "serving_client_id",
+)  # fmt: skip
+
+
+def _json(value: object) -> object:
+    """Read a setting that is JSON here, so that what is wrong with it is told beside everything else."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        # The position only: the text may hold secrets.
+        place = f"at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "somewhere"
+        raise ValueError(f'is no JSON, {place}. Write an object, such as {{"github": ...}}.') from None
+
+
+_JSON = BeforeValidator(_json)
+
+
+class HostSettings(BaseModel):
+    """What proves the controller to a repository host."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    token: SecretStr = SecretStr("")
+    user: str = ""
+    app_id: str = ""
+    app_private_key: SecretStr = SecretStr("")
+    base_url: str = ""
+    archive_hosts: tuple[str, ...] = ()
 
 
 class Settings(BaseSettings):
     """What the operator decides."""
 
-    model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE_", frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True
+    )
 
-    backend: Literal["local"] = "local"
+    backend: Literal["local", "azure"] = "local"
     """Which adapters stand behind the ports."""
 
     data: Path = Path("~/.headrace")
@@ -32,12 +70,16 @@ class Settings(BaseSettings):
     """Where the function app is reached, without a slash at the end: jobs and hooks of the local backend tell it what
     happened, and commit statuses link to it."""
 
-    webhook_secrets: dict[str, tuple[SecretStr, ...]] = Field(default_factory=dict)
+    webhook_secrets: Annotated[dict[str, tuple[SecretStr, ...]], NoDecode, _JSON] = Field(default_factory=dict)
     """Per repository host, the secrets of its webhooks as JSON, such as {"github": ["new", "old"]}. Two are valid at
     once during a rotation. The local backend makes its own for host 'local'."""
 
     key: SecretStr | None = None
     """Function key that the command line sends, where the controller asks for one."""
+
+    hosts: Annotated[dict[str, HostSettings], NoDecode, _JSON] = Field(default_factory=dict)
+    """Per repository host, the controller's rights there as JSON, such as {"github": {"token": "..."}}. Needed to fetch
+    commits and to show their status; see docs/repository-hosts.md."""
 
     webhook_max_bytes: int = Field(26_214_400, ge=1_024)
     """Largest webhook body in bytes that is read; GitHub sends up to 25 MiB."""
@@ -47,6 +89,55 @@ class Settings(BaseSettings):
 
     resend_after_seconds: float = Field(60.0, gt=0)
     """Age in seconds of a pending effect after which reconciling puts its message again."""
+
+    client_id: str | None = None
+    """Azure: client id of the controller's own managed identity. None for the one that the environment names."""
+
+    storage: SecretStr | None = None
+    """Azure: connection string of the storage account, for Azurite. On Azure there is none: see the next."""
+
+    storage_account: str | None = Field(None, validation_alias="HEADRACE_STORAGE__accountName")
+    """Azure: name of the storage account of runs, models and effects, opened with the controller's identity. It is
+    `HEADRACE_STORAGE__accountName`, which the queue trigger reads too."""
+
+    subscription: str | None = None
+    """Azure: id of the subscription of everything below."""
+
+    resource_group: str | None = None
+    """Azure: where container groups and scoring images are made."""
+
+    location: str | None = None
+    """Azure: region of the container groups, such as westeurope."""
+
+    workspace: str | None = None
+    """Azure: name of the Azure ML workspace."""
+
+    workspace_resource_group: str | None = None
+    """Azure: its resource group, where that is another one."""
+
+    compute: str = "serverless"
+    """Azure: compute of jobs whose project names none."""
+
+    topic_endpoint: str | None = None
+    """Azure: endpoint of the Event Grid topic of the controller's events."""
+
+    topic_key: SecretStr | None = None
+    """Azure: key of the topic, where it takes no identity."""
+
+    registry: str | None = None
+    """Azure: name of the container registry of scoring images, such as crheadrace."""
+
+    serving_identity: str | None = None
+    """Azure: resource id of the identity that scoring containers run as."""
+
+    serving_client_id: str | None = None
+    """Azure: client id of the same identity."""
+
+    log_analytics_id: str | None = None
+    """Azure: id of the Log Analytics workspace that gets the containers' output."""
+
+    log_analytics_key: SecretStr | None = None
+    """Azure: its key."""
 
     @property
     def data_folder(self) -> Path:
@@ -72,11 +163,47 @@ def read_settings() -> Settings:
 
     Raises: PermanentError: Names every variable that is not as it must be.
     """
+    problems = _unresolved(process_environment())
     try:
-        return Settings()
+        found = Settings()
     except ValidationError as error:
-        problems = [
-            f"HEADRACE_{'_'.join(str(part) for part in detail['loc']).upper()}: {detail['msg']}"
-            for detail in error.errors(include_url=False, include_input=False)
-        ]
+        found = None
+        for detail in error.errors(include_url=False, include_input=False):
+            name = _name_of(detail["loc"])
+            if not any(problem.startswith(f"{name}:") for problem in problems):
+                problems.append(f"{name}: {detail['msg']}")
+    if found is not None and found.backend == "azure":
+        problems += _missing_on_azure(found)
+    if found is None or problems:
         raise PermanentError("Settings are not as they must be:\n" + "\n".join(problems)) from None
+    return found
+
+
+def _name_of(place: tuple[int | str, ...]) -> str:
+    first, *rest = (str(part) for part in place)
+    name = first if first.startswith("HEADRACE_") else f"HEADRACE_{first.upper()}"
+    return ".".join([name, *rest])
+
+
+def _unresolved(environment: dict[str, str]) -> list[str]:
+    """Find Key Vault references that the platform could not resolve: their text is no secret."""
+    return [
+        f"{name}: the Key Vault reference was not resolved. See that the secret exists and that the controller's identity "
+        "has the role 'Key Vault Secrets User'."
+        for name, value in sorted(environment.items())
+        if name.startswith("HEADRACE_") and value.startswith(_REFERENCE)
+    ]
+
+
+def _missing_on_azure(found: Settings) -> list[str]:
+    problems = [
+        f"HEADRACE_{name.upper()}: is needed with HEADRACE_BACKEND=azure; infra/modules/functions.bicep sets it."
+        for name in _NEEDED_ON_AZURE
+        if not getattr(found, name)
+    ]
+    if found.storage is None and found.storage_account is None:
+        problems.append(
+            "HEADRACE_STORAGE__accountName: is needed with HEADRACE_BACKEND=azure (or HEADRACE_STORAGE, a connection "
+            "string, for Azurite)."
+        )
+    return problems

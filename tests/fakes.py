@@ -141,6 +141,7 @@ class FakeDeployer:
     states: dict[DeploymentName, DeploymentStatus] = field(default_factory=dict)
     creations: dict[DeploymentName, int] = field(default_factory=dict)
     broken: set[DeploymentName] = field(default_factory=set)
+    ready_at_once: bool = True
 
     def create(self, request: DeploymentRequest) -> None:
         if request.name in self.states:
@@ -148,8 +149,13 @@ class FakeDeployer:
         self.creations[request.name] = self.creations.get(request.name, 0) + 1
         if request.name in self.broken:
             self.states[request.name] = DeploymentStatus(request.name, "failed", reason="init() raised ValueError")
+        elif self.ready_at_once:
+            self.make_ready(request.name)
         else:
-            self.states[request.name] = DeploymentStatus(request.name, "ready", f"http://{request.name}.test")
+            self.states[request.name] = DeploymentStatus(request.name, "starting")
+
+    def make_ready(self, name: DeploymentName) -> None:
+        self.states[name] = DeploymentStatus(name, "ready", f"http://{name}.test")
 
     def status(self, name: DeploymentName) -> DeploymentStatus:
         return self.states.get(name, DeploymentStatus(name, "absent"))

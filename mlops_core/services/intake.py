@@ -259,6 +259,20 @@ class Intake:
             self.look_at_deployment(self._world.runs.load(run_id).value)
         return run_id
 
+    def group_told(self, name: DeploymentName) -> RunId | None:
+        """Take that something changed about a deployment that is known by its name only: few runs deploy at a time."""
+        cursor: str | None = None
+        while True:
+            page = self._world.runs.active(cursor=cursor)
+            for run_id in page.items:
+                run = self._world.runs.load(run_id).value
+                if self._awaited_deployment(run) == name:
+                    self.look_at_deployment(run)
+                    return run_id
+            if page.cursor is None:
+                return None
+            cursor = page.cursor
+
     def look_at_deployment(self, run: Run) -> bool:
         """
         Ask for the deployment that a run waits for, and take the answer.
