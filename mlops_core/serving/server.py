@@ -22,6 +22,7 @@ import uvicorn
 from mlops_core.serving.app import ScoringApp
 from mlops_core.serving.digest import UndigestibleError, tree_digest
 from mlops_core.serving.errors import ModelLoadError, ServingError
+from mlops_core.serving.fetch import Identity, fetch
 from mlops_core.serving.options import Options
 from mlops_core.serving.scorers import Scorer, load_mlflow
 from mlops_core.serving.script import load_script
@@ -38,11 +39,14 @@ class AddressError(ServingError):
 
 def load_scorer(options: Options) -> Scorer:
     """
-    Compare the digest, then load the model.
+    Fetch the model where it is not here, compare the digest, then load it.
 
     Raises:
-        ModelLoadError: The digest differs or the model cannot be loaded.
+        ModelLoadError: It cannot be fetched, the digest differs, or the model cannot be loaded.
     """
+    if options.manifest:
+        identity = Identity.here(options.identity)
+        fetch(options.manifest, options.manifest_digest, Path(options.fetch_to), identity.token)
     model = Path(options.model).resolve() if options.model else None
     if model is not None and not model.exists():
         message = f"No model is at '{model}'. Give --model the folder that holds it."
