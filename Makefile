@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HYPOTHESIS_STORAGE_DIRECTORY ?= .hypothesis
 
-.PHONY: help install demo test lint faults bench docs clean
+.PHONY: help install demo test lint faults bench docs requirements package clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,14 @@ bench: .venv/.installed ## Measure, and print the table of docs/benchmarks.md
 
 docs: .venv/.installed ## Write the generated pages (state diagram, references)
 	@$(BIN)/python docs/generate.py
+
+requirements: .venv/.installed ## Pin what the function app needs on Azure
+	@{ sed -n '/^#/p' requirements.txt; $(BIN)/uv pip compile pyproject.toml --extra azure --python-version 3.13 \
+	  --python-platform x86_64-unknown-linux-gnu --no-emit-index-url --no-header --no-annotate -q; } > requirements.new
+	@mv requirements.new requirements.txt && wc -l requirements.txt
+
+package: .venv/.installed ## Zip what is deployed to Azure, and tell its size
+	@PATH="$(BIN):$$PATH" $(BIN)/python infra/package.py build --installed
 
 clean: ## Remove what was installed and what the demo left
 	rm -rf .venv .headrace .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
