@@ -94,7 +94,7 @@ class ScoringImages:
         self._options = options
         self._credential = credential
         self._clock = clock
-        self._http = http or httpx.Client(timeout=_HTTP_SECONDS)
+        self._http = http or _quiet_client()
         self._ready: set[str] = set()
 
     def ensure(self, environment: EnvironmentSpec) -> ImageState:
@@ -121,6 +121,12 @@ class ScoringImages:
                 self._ready.clear()
             self._ready.add(image)
         return state
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+        if "_client" in self.__dict__:
+            self._client.close()
 
     @functools.cached_property
     def _client(self) -> ContainerRegistryTasksMgmtClient:
@@ -211,6 +217,12 @@ class ScoringImages:
         except httpx.TransportError:
             return ""
         return answer.text[-LOG_LETTERS:] if answer.is_success else ""
+
+
+def _quiet_client() -> httpx.Client:
+    """Make a client of which nothing is logged: its own line tells whole addresses, and these carry signatures."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return httpx.Client(timeout=_HTTP_SECONDS)
 
 
 def _run_id(run: Any) -> str:
