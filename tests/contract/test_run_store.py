@@ -7,8 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from azurite import Azurite, fresh_tables
 from fakes import START
 
+from mlops_core.adapters.azure.run_store import TableRunStore
 from mlops_core.adapters.local.database import Database
 from mlops_core.adapters.local.run_store import SqliteRunStore
 from mlops_core.domain import events as ev
@@ -175,3 +177,17 @@ class TestSqliteRunStore(RunStoreContract):
 
         assert SqliteRunStore(second).load(RunId("diabetes-0001")).version == 1
         second.close()
+
+
+class TestTableRunStore(RunStoreContract):
+    @pytest.fixture
+    def store(self, storage: Azurite) -> RunStore:
+        return TableRunStore(fresh_tables(storage))
+
+    def test_what_was_committed_is_there_for_another_process(self, storage: Azurite) -> None:
+        tables = fresh_tables(storage)
+        TableRunStore(tables).create(make_run())
+        second = TableRunStore(tables)
+
+        saved = save(second, make_run(), job_submitted())
+        assert TableRunStore(tables).load(saved.id).value == saved

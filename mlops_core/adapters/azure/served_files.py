@@ -182,7 +182,8 @@ class ServedFilesStore:
             if len(paths) > _MOST_CODE_FILES or sum(path.stat().st_size for path in paths) > _MOST_CODE_BYTES:
                 raise TooLargeError(
                     f"{served}, and the project has more than {_MOST_CODE_FILES} files or "
-                    f"{_MOST_CODE_BYTES // 1_000_000} MB. Keep data out of the repository, or log the model with MLflow, which needs no script."
+                    f"{_MOST_CODE_BYTES // 1_000_000} MB. Keep data out of the repository, or log the model with "
+                    "MLflow, which needs no script."
                 )
             return [self._code_file(root, path) for path in paths]
 
@@ -218,7 +219,7 @@ class ServedFilesStore:
         return None
 
     def _text(self, place: _Place, name: str) -> str:
-        content: bytes = place.container.download_blob(name, length=_MOST_TEXT_BYTES).readall()
+        content: bytes = place.container.download_blob(name, offset=0, length=_MOST_TEXT_BYTES).readall()
         return content.decode("utf-8-sig", errors="replace")
 
 
