@@ -76,7 +76,7 @@ class Containers:
         self.pause = 0.05
         self.address = ""
         self._folder = folder
-        self._inherited = dict(inherited or {})
+        self.inherited = dict(inherited or {})
         self._lock = threading.RLock()
         self._waiters: list[threading.Thread] = []
         self.http = httpx.Client(transport=ByName(self.port), timeout=30)
@@ -277,7 +277,7 @@ class Containers:
 
     def _start(self, group: Group) -> None:
         group.generation += 1
-        environment = {**self._inherited, **group.environment}
+        environment = {**self.inherited, **group.environment}
         command = self.command(environment, group.folder / f"port-{group.generation}")
         with (group.folder / "log").open("ab") as log:
             group.process = subprocess.Popen(
