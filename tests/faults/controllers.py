@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "faults"), str(TESTS.parent)]
 from broken_designs import forget_versions, launch_then_record, record_then_launch  # noqa: E402 - after the path is set
 from builders import push  # noqa: E402
 from durable import SMOKE, open_world  # noqa: E402
-from failpoints import Gate, Point, gated, kill_self  # noqa: E402
+from failpoints import Gate, Point, gated, kill_self, stop_self  # noqa: E402
 
 from mlops_core.application import Application, assemble  # noqa: E402
 from mlops_core.domain.errors import TemporaryError  # noqa: E402
@@ -73,7 +74,9 @@ def run_controller(command: dict[str, Any], number: int) -> None:
     """Be one controller: take the pushes, deliver; a failpoint may kill it anywhere."""
     folder = Path(command["folder"])
     at = Point(command["call"], command["side"]) if "call" in command else None
-    gate = Gate(at, crash=kill_self)
+    # Only the first controller is stopped; the others take over.
+    stopped = command.get("stop", False)
+    gate = Gate(at if not stopped or number == 0 else None, crash=stop_self if stopped else kill_self)
     world = open_world(folder)
     policy = ReconcilePolicy(resend_after=timedelta(0))
     app = assemble(_with_plain_queue(gated(world, gate), world), verifiers={}, smoke=SMOKE, policy=policy)
@@ -104,12 +107,27 @@ def _fork(command: dict[str, Any], number: int) -> int:
         os._exit(code)
 
 
+def _run_together(command: dict[str, Any]) -> list[int]:
+    children = [_fork(command, number) for number in range(command.get("processes", 1))]
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def _stop_and_take_over(command: dict[str, Any]) -> list[int]:
+    """Let one controller come to its point and stop it there, have another do everything, then continue the first."""
+    first = _fork(command, 0)
+    _, status = os.waitpid(first, os.WUNTRACED)
+    second = os.waitstatus_to_exitcode(os.waitpid(_fork(command, 1), 0)[1])
+    if not os.WIFSTOPPED(status):
+        return [os.waitstatus_to_exitcode(status), second, 0]
+    os.kill(first, signal.SIGCONT)
+    return [os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]), second, 1]
+
+
 def serve() -> None:
     """Fork the controllers of each command, wait for all of them, tell how they ended."""
     for line in sys.stdin:
         command = json.loads(line)
-        children = [_fork(command, number) for number in range(command.get("processes", 1))]
-        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        codes = _stop_and_take_over(command) if command.get("stop") else _run_together(command)
         sys.stdout.write(json.dumps(codes) + "\n")
         sys.stdout.flush()
 

@@ -7,6 +7,7 @@ What was launched is a line of a file that is only ever appended to; the test co
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -125,7 +126,7 @@ def open_world(folder: Path, *, jobs: Callable[[Path], FolderJobs] = FolderJobs)
     database = Database(folder / "headrace.db")
     # What is killed is the process, never the machine, so the disk need not be waited for.
     database.connection.execute("PRAGMA synchronous=OFF")
-    return World(
+    world = World(
         runs=SqliteRunStore(database),
         models=SqliteModelStore(database),
         projects=SqliteProjectStore(database),
@@ -138,6 +139,25 @@ def open_world(folder: Path, *, jobs: Callable[[Path], FolderJobs] = FolderJobs)
         sources={"local": NamedManifests()},
         clock=SystemClock(),
     )
+    return _with_stores_of(folder, world)
+
+
+def use_tables(folder: Path, connection_string: str, prefix: str) -> None:
+    """Have every world of this folder keep its records in Table storage."""
+    (folder / "tables.json").write_text(json.dumps({"connection_string": connection_string, "prefix": prefix}))
+
+
+def _with_stores_of(folder: Path, world: World) -> World:
+    if not (folder / "tables.json").exists():
+        return world
+    # Imported here, since every process of a controller starts with this module.
+    from azurite import on_tables
+
+    from mlops_core.adapters.azure.tables import StorageAccount, Tables
+
+    chosen = json.loads((folder / "tables.json").read_text())
+    account = StorageAccount(connection_string=chosen["connection_string"])
+    return on_tables(world, Tables(account, prefix=chosen["prefix"]))
 
 
 def add_projects(world: World, count: int) -> None:
