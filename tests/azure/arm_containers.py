@@ -72,18 +72,21 @@ class Containers:
         self.held = False
         """Leave new groups pending until `release`."""
         self.honours_if_none_match = True
+        self.unreachable = False
         self.restarted_in_place: list[str] = []
         self.pause = 0.05
         self.address = ""
         self._folder = folder
         self.inherited = dict(inherited or {})
         self._lock = threading.RLock()
+        self._stopped = threading.Event()
         self._waiters: list[threading.Thread] = []
         self.http = httpx.Client(transport=ByName(self.port), timeout=30)
 
     def stop(self) -> None:
         for group in list(self.groups.values()):
             self._end(group)
+        self._stopped.set()
         for thread in self._waiters:
             thread.join(timeout=20)
         self.http.close()
@@ -211,6 +214,8 @@ class Containers:
         return f"{label}.{scope}.{LOCATION}.azurecontainer.io"
 
     def port(self, host: str) -> int | None:
+        if self.unreachable:
+            return None
         for group in list(self.groups.values()):
             if self.host(group) == host:
                 path = group.folder / f"port-{group.generation}"
@@ -295,9 +300,9 @@ class Containers:
             if group.going:
                 return
             group.exit_code, group.ended = code, datetime.now(UTC)
-        threading.Event().wait(self.pause * group.restarts)
+        self._stopped.wait(self.pause * group.restarts)
         with self._lock:
-            if not group.going:
+            if not group.going and not self._stopped.is_set():
                 group.restarts += 1
                 self._start(group)
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,47 @@ def test_an_app_that_runs_but_is_not_ready_is_starting(tmp_path: Path) -> None:
         azure.deployer().create(request_for())
         read = lambda: azure.deployer().status(request_for().name)
         assert until(read, lambda found: "still loading" in found.reason).state == "starting"
+
+
+def test_an_app_that_says_for_too_long_that_it_is_not_ready_has_failed(tmp_path: Path) -> None:
+    with container_bench(tmp_path, stand_in_command(APP, "--unready")) as azure:
+        azure.clock.at = datetime.now(UTC)
+        azure.deployer().create(request_for())
+        read = lambda: azure.deployer().status(request_for().name)
+        until(read, lambda found: "still loading" in found.reason)
+        azure.clock.move(minutes=31)
+        assert read().state == "failed"
+        assert "not ready after 30 minutes" in read().reason
+
+
+def test_a_live_app_that_cannot_be_reached_for_a_moment_has_not_failed(azure: ContainerBench) -> None:
+    azure.clock.at = datetime.now(UTC)
+    azure.deployer().create(request_for())
+    read = lambda: azure.deployer().status(request_for().name)
+    until(read, lambda found: found.state == "ready")
+    azure.clock.move(days=9)
+    azure.containers.unreachable = True
+    assert read().state == "starting"
+
+
+def test_a_live_app_that_ended_once_is_started_again_and_has_not_failed(azure: ContainerBench) -> None:
+    azure.containers.pause = 3600  # it stays down for the time of this test
+    azure.deployer().create(request_for())
+    read = lambda: azure.deployer().status(request_for().name)
+    until(read, lambda found: found.state == "ready")
+    azure.clock.move(days=9)
+    azure.containers.groups[request_for().name].restarts = 1
+    azure.containers.kill(request_for().name)
+    until(lambda: azure.containers.groups[request_for().name].ended, bool)
+    assert read().state == "starting"
+
+
+def test_a_group_that_azure_does_not_make_has_failed_after_a_while(azure: ContainerBench) -> None:
+    azure.containers.held = True
+    azure.deployer().create(request_for())
+    assert azure.deployer().status(request_for().name).state == "starting"
+    azure.clock.move(minutes=31)
+    assert azure.deployer().status(request_for().name).state == "failed"
 
 
 def test_an_app_that_was_killed_is_ready_again(azure: ContainerBench) -> None:

@@ -26,7 +26,7 @@ from tls import Certificate
 
 from mlops_core.adapters.azure.served_files import ServedFilesStore
 from mlops_core.adapters.azure.source import CommitFiles
-from mlops_core.domain.errors import NotFoundError, PermanentError
+from mlops_core.domain.errors import BadInputError, NotFoundError, PermanentError
 from mlops_core.domain.ids import ModelName, ModelVersion, deployment_of_version
 from mlops_core.domain.project import Build, ProjectSpec, Serve, Train
 from mlops_core.ports import DeploymentRequest, DeploymentStatus, RegisteredVersion
@@ -236,3 +236,40 @@ def test_the_environment_is_what_the_model_declares_unless_the_project_names_one
     assert served.environment_of(named).pip_requirements == ("scipy",)
     store.put("10", {"model.bin": b"?"})
     assert served.environment_of(replace(request_for("10"), spec=spec)).pip_requirements == ("scipy",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "bomb.yml",
+            "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b ["
+            + "*a," * 99
+            + "]\nc: &c ["
+            + "*b," * 99
+            + "]\nd: ["
+            + "*c," * 99
+            + "]\n",
+        ),
+        ("twice.yml", "dependencies: []\ndependencies: []\n"),
+        ("../outside.yml", "dependencies: []\n"),
+        ("leads.yml", "conda_file: ../../outside.yml\n"),
+        ("absent.txt", None),
+    ],
+)
+def test_an_environment_file_that_may_not_be_read_is_refused(store: Store, name: str, content: str | None) -> None:
+    store.put("11", {"model.bin": b"?"})
+    if content is not None:
+        (store.folder / name).write_text(content)
+    spec = ProjectSpec(project="diabetes", train=Train(pipeline="p.yml", model="diabetes"))
+    request = replace(request_for("11", environment=name), spec=spec)
+    with pytest.raises(BadInputError):
+        store.served().environment_of(request)
+
+
+def test_a_models_own_environment_cannot_blow_up_the_controller(store: Store) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    store.put("12", {"conda.yaml": "\n".join(lines).encode()})
+    with pytest.raises(BadInputError, match="expands to more"):
+        store.served().environment_of(request_for("12"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlops_core.domain.ids import DeploymentName, short_digest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 OWNER_TAG = "headrace"
 DEPLOYMENT_TAG = "headrace.deployment"
+ASKED_TAG = "headrace.asked-at"
 CONTAINER = "scoring"
 PORT = 5001
 MODEL_FOLDER = "/var/headrace/model"
@@ -50,6 +52,7 @@ class ContainerOptions:
         log_workspace: Id of a Log Analytics workspace that gets the containers' output; None for none.
         log_key: Its key. It is sent, never told.
         environment: Further secure environment variables of the scoring app.
+        start_seconds: A deployment that is not ready after so long has failed: images of gigabytes take minutes to pull.
         client: Further arguments of the management client, such as another cloud's address.
     """
 
@@ -65,6 +68,7 @@ class ContainerOptions:
     log_workspace: str | None = None
     log_key: str | None = field(default=None, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    start_seconds: float = 1800.0
     client: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -91,10 +95,11 @@ def group_of(name: DeploymentName) -> str:
     return f"m-{name[:45].strip('-')}-{short_digest(name)}"
 
 
-def tags_of(request: DeploymentRequest, options: ContainerOptions, digest: str) -> dict[str, str]:
-    """Say whose a group is and what it serves."""
+def tags_of(request: DeploymentRequest, options: ContainerOptions, digest: str, now: datetime) -> dict[str, str]:
+    """Say whose a group is, what it serves, and since when."""
     tags = {
         OWNER_TAG: options.owner,
+        ASKED_TAG: now.isoformat(timespec="seconds"),
         DEPLOYMENT_TAG: request.name,
         "headrace.model": request.model,
         "headrace.version": request.version,
@@ -107,14 +112,14 @@ def tags_of(request: DeploymentRequest, options: ContainerOptions, digest: str) 
 
 
 def describe(
-    request: DeploymentRequest, options: ContainerOptions, image: str, files: ServedFiles
+    request: DeploymentRequest, options: ContainerOptions, image: str, files: ServedFiles, now: datetime
 ) -> models.ContainerGroup:
     """Describe the group to the client of Container Instances."""
     from azure.mgmt.containerinstance import models
 
     return models.ContainerGroup(
         location=options.location,
-        tags=tags_of(request, options, files.model_digest),
+        tags=tags_of(request, options, files.model_digest, now),
         identity=models.ContainerGroupIdentity(
             type="UserAssigned", user_assigned_identities={options.identity: models.UserAssignedIdentities()}
         ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,14 @@ class Finding:
     Attributes:
         running: Its container runs, so that its app can be asked whether it is ready.
         broken: Its container ended, so that its log is worth reading.
+        new: Its container never ran, so that it matters since when it was asked for.
     """
 
     state: State
     reason: str = ""
     running: bool = False
     broken: bool = False
+    new: bool = False
 
 
 def judge(group: Any) -> Finding:
@@ -69,6 +71,13 @@ def judge(group: Any) -> Finding:
     return _of_container(group, provisioning)
 
 
+def started_at(group: Any) -> datetime | None:
+    """Read since when its container runs; None where Azure does not say."""
+    seen = group.containers[0].instance_view if group.containers else None
+    moment = getattr(getattr(seen, "current_state", None), "start_time", None)
+    return moment if isinstance(moment, datetime) and moment.tzinfo is not None else None
+
+
 def _of_container(group: Any, provisioning: str) -> Finding:
     seen = group.containers[0].instance_view if group.containers else None
     current = getattr(seen, "current_state", None)
@@ -85,7 +94,10 @@ def _of_container(group: Any, provisioning: str) -> Finding:
         # Container Instances answers now and then without the view of its instance; the app itself knows best.
         return Finding("starting", "Azure does not say whether it runs.", running=True)
     detail = str(getattr(current, "detail_status", None) or "").strip()
-    return Finding("starting", f"Its container group is being made{f' ({detail[:_WORDS]})' if detail else ''}.")
+    told = f" ({detail[:_WORDS]})" if detail else ""
+    if getattr(seen, "restart_count", None) or getattr(seen, "previous_state", None) is not None:
+        return Finding("starting", f"Its container is started again{told}.")
+    return Finding("starting", f"Its container group is being made{told}.", new=True)
 
 
 def _crash_loop(seen: Any) -> str | None:
@@ -124,7 +136,9 @@ def _pull_failure(group: Any, events: list[Any]) -> Finding | None:
     telling = [event for event in failures if not str(event.message or "").lower().startswith("back-off")] or failures
     told = " ".join(str(telling[-1].message or "").split())[:_WORDS]
     if times < _MOST_PULLS and str(group.provisioning_state or "").lower() not in _ENDED_BADLY:
-        return Finding("starting", f"Its image '{image}' could not be pulled yet, which is tried again: {told}")
+        return Finding(
+            "starting", f"Its image '{image}' could not be pulled yet, which is tried again: {told}", new=True
+        )
     return Finding("failed", f"Its image '{image}' cannot be pulled: {told} {PULL_ADVICE}")
 
 

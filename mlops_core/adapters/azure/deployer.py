@@ -10,18 +10,19 @@ by itself. Where an address comes from is not stored: only the last answer is ke
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from mlops_core.adapters.azure.container_group import PORT, ContainerOptions, ServedFiles, describe
+from mlops_core.adapters.azure.container_group import ASKED_TAG, PORT, ContainerOptions, ServedFiles, describe
 from mlops_core.adapters.azure.container_groups import ContainerGroups
-from mlops_core.adapters.azure.container_states import Finding, judge
+from mlops_core.adapters.azure.container_states import judge, started_at
 from mlops_core.adapters.azure.scoring_image import ImageState
 from mlops_core.domain.errors import PermanentError, TemporaryError
 from mlops_core.domain.ids import DeploymentName
@@ -53,6 +54,14 @@ class _Waiting:
     status: DeploymentStatus
 
 
+@dataclass(frozen=True)
+class _Trouble:
+    """Why an app is not ready; `told` by itself, or else guessed from its silence."""
+
+    words: str
+    told: bool = False
+
+
 class ContainerDeployer:
     """The `Deployer` of the Azure backend."""
 
@@ -77,7 +86,7 @@ class ContainerDeployer:
         self._image_of = image_of
         self._files_of = files_of
         self._clock = clock
-        self._http = http or httpx.Client(timeout=_READY_SECONDS)
+        self._given_http = http
         self._lock = threading.Lock()
         self._addresses: dict[DeploymentName, tuple[Any, str | None]] = {}
         self._waiting: dict[DeploymentName, _Waiting] = {}
@@ -113,7 +122,7 @@ class ContainerDeployer:
             log.info("deployment waits for its image", extra={"deployment": request.name, "image": image.image})
             return
         files = self._files_of(request)
-        self._groups.put(request, describe(request, self._options, image.image, files))
+        self._groups.put(request, describe(request, self._options, image.image, files, self._clock.now()))
         self._forget(request.name)
         log.info("container group asked for", extra={"deployment": request.name, "image": image.image})
 
@@ -171,35 +180,58 @@ class ContainerDeployer:
         """List the deployments of this Headrace that nobody needs: they cost money until they are deleted."""
         return [name for name in self._groups.names() if name not in needed]
 
+    @functools.cached_property
+    def _http(self) -> httpx.Client:
+        """Make the client when an app is first asked: a cold start that asks none need not wait for it."""
+        return self._given_http or httpx.Client(timeout=_READY_SECONDS)
+
     def _status_of(self, name: DeploymentName, group: Any) -> DeploymentStatus:
         finding = judge(group)
-        reason = finding.reason
+        state, reason = finding.state, finding.reason
+        since: object = (group.tags or {}).get(ASKED_TAG) if finding.new else None
         if finding.running:
             address = self._address_of(group)
             trouble = self._trouble(address)
             if trouble is None:
                 return DeploymentStatus(name, "ready", address)
-            if finding.broken:
-                finding = Finding("failed", reason, broken=True)
-            else:
-                reason = f"{reason} {trouble}"
-        tail = self._groups.log_tail(name) if finding.broken else ""
-        return DeploymentStatus(name, finding.state, None, reason, tail)
+            reason = reason if finding.broken else f"{reason} {trouble.words}"
+            state = "failed" if finding.broken else state
+            # Whoever cannot be reached may be fine, and the network not: only its own word is held against it.
+            since = started_at(group) if trouble.told else None
+        if state == "starting" and self._is_late(since):
+            minutes = f"{self._options.start_seconds / 60:.0f} minutes"
+            state, reason = (
+                "failed",
+                f"It was not ready after {minutes}. {reason} Retry the run, or give it more memory.",
+            )
+        tail = self._groups.log_tail(name) if finding.broken or (state == "failed" and finding.running) else ""
+        return DeploymentStatus(name, state, None, reason, tail)
+
+    def _is_late(self, since: object) -> bool:
+        """Tell whether a start takes longer than any would; a moment that is not known is no reason to give up."""
+        if isinstance(since, str):
+            try:
+                since = datetime.fromisoformat(since)
+            except ValueError:
+                return False
+        return isinstance(since, datetime) and self._clock.now() - since > timedelta(
+            seconds=self._options.start_seconds
+        )
 
     def _address_of(self, group: Any) -> str | None:
         place = group.ip_address
         host = (place.fqdn or (place.ip if self._options.subnet else None)) if place is not None else None
         return f"http://{host}:{PORT}" if host else None
 
-    def _trouble(self, address: str | None) -> str | None:
+    def _trouble(self, address: str | None) -> _Trouble | None:
         """Ask the app itself; say why it is not ready, None where it is."""
         if address is None:
-            return "It has no address yet."
+            return _Trouble("It has no address yet.")
         try:
             answer = self._http.get(f"{address}/health/ready", timeout=_READY_SECONDS)
         except httpx.TransportError as error:
-            return f"It does not answer ({type(error).__name__})."
-        return None if answer.is_success else f"It says: {' '.join(answer.text.split())[:300]}"
+            return _Trouble(f"It does not answer ({type(error).__name__}).")
+        return None if answer.is_success else _Trouble(f"It says: {' '.join(answer.text.split())[:300]}", told=True)
 
     def _remembered(self, name: DeploymentName) -> _Waiting | None:
         with self._lock:

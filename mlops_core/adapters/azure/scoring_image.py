@@ -94,7 +94,7 @@ class ScoringImages:
         self._options = options
         self._credential = credential
         self._clock = clock
-        self._http = http or _quiet_client()
+        self._given_http = http
         self._ready: set[str] = set()
 
     def ensure(self, environment: EnvironmentSpec) -> ImageState:
@@ -124,9 +124,13 @@ class ScoringImages:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
-        if "_client" in self.__dict__:
-            self._client.close()
+        for made in ("_http", "_client"):
+            if made in self.__dict__:
+                getattr(self, made).close()
+
+    @functools.cached_property
+    def _http(self) -> httpx.Client:
+        return self._given_http or _quiet_client()
 
     @functools.cached_property
     def _client(self) -> ContainerRegistryTasksMgmtClient:

@@ -18,14 +18,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import yaml
-
 from mlops_core.adapters.azure.container_group import ServedFiles
 from mlops_core.adapters.azure.failures import azure_calls
 from mlops_core.adapters.azure.source import CommitFiles
-from mlops_core.domain.errors import NotFoundError, PermanentError, TooLargeError
+from mlops_core.domain.errors import BadInputError, NotFoundError, PermanentError, TooLargeError
 from mlops_core.domain.project import ProjectSpec
 from mlops_core.jobs.environment_files import read_environment
+from mlops_core.pipelines.documents import DocumentError, parse
 from mlops_core.pipelines.environment_specs import environment_of_conda
 from mlops_core.pipelines.plan import EnvironmentSpec
 from mlops_core.ports import DeploymentRequest, ModelRegistry
@@ -120,7 +119,7 @@ class ServedFilesStore:
         if wanted == _CURRENT or request.commit is None or request.spec is None:
             return EnvironmentSpec(name=_CURRENT, current=True)
         with self._commits.project_root(request.project, request.commit) as root:
-            return read_environment(root / wanted) if wanted is not None else _first_environment(root, request.spec)
+            return _read(root, wanted) if wanted is not None else _first_environment(root, request.spec)
 
     def _place(self, request: DeploymentRequest) -> _Place:
         uri = self._registry.version(request.model, request.version).uri
@@ -209,18 +208,17 @@ class ServedFilesStore:
             place = self._place(request)
             found = {blob.name[len(place.path) :].strip("/"): blob.name for blob in self._blobs(place)}
             if "conda.yaml" in found:
-                content = yaml.safe_load(self._text(place, found["conda.yaml"]))
-                if isinstance(content, dict):
-                    return environment_of_conda(content, name, None)
+                return environment_of_conda(_yaml(self._content(place, found["conda.yaml"]), name), name, None)
             if "requirements.txt" in found:
-                lines = [line.strip() for line in self._text(place, found["requirements.txt"]).splitlines()]
+                text = self._content(place, found["requirements.txt"]).decode("utf-8-sig", errors="replace")
+                lines = [line.strip() for line in text.splitlines()]
                 wanted = tuple(line for line in lines if line and not line.startswith("#"))
                 return EnvironmentSpec(name=name, pip_requirements=wanted)
         return None
 
-    def _text(self, place: _Place, name: str) -> str:
+    def _content(self, place: _Place, name: str) -> bytes:
         content: bytes = place.container.download_blob(name, offset=0, length=_MOST_TEXT_BYTES).readall()
-        return content.decode("utf-8-sig", errors="replace")
+        return content
 
 
 def _tree_digest(files: list[_File]) -> str:
@@ -235,10 +233,35 @@ def _tree_digest(files: list[_File]) -> str:
 
 def _first_environment(root: Path, spec: ProjectSpec) -> EnvironmentSpec:
     for asset in spec.build.assets:
-        document = yaml.safe_load((root / asset).read_text(encoding="utf-8"))
-        if isinstance(document, dict) and ("conda_file" in document or "dependencies" in document):
-            return read_environment(root / asset)
+        document = _yaml(_inside(root, asset).read_bytes(), asset)
+        if "conda_file" in document or "dependencies" in document:
+            return _read(root, asset)
     return EnvironmentSpec(name=_CURRENT, current=True)
+
+
+def _read(root: Path, name: str) -> EnvironmentSpec:
+    """Read an environment file of a commit, after a look at whether it, and the one that it names, may be read at all."""
+    path = _inside(root, name)
+    if path.suffix in (".yml", ".yaml"):
+        other = _yaml(path.read_bytes(), name).get("conda_file")
+        if isinstance(other, str):
+            _yaml(_inside(root, str(path.parent.relative_to(root) / other)).read_bytes(), other)
+    return read_environment(path)
+
+
+def _inside(root: Path, name: str) -> Path:
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()) or not path.is_file():
+        raise BadInputError(f"There is no file '{name}' in the project at this commit. Correct its path in mlops.yaml.")
+    return path
+
+
+def _yaml(content: bytes, name: str) -> dict[str, object]:
+    """Read YAML that others wrote: small, and without anything that grows when it is read."""
+    try:
+        return parse(content, name)[0]
+    except DocumentError as error:
+        raise BadInputError(f"The environment of {name} cannot be read: {error.problem.message}") from error
 
 
 def datastore_of(workspace: Any) -> FindDatastore:
