@@ -36,7 +36,7 @@ def build(order: JobOrder, folder: Path, *, inherited: Mapping[str, str], proces
     Raises: HeadraceError: With the reason; `JobFailedError` has the lines of the log that matter.
     """
     started = time.monotonic()
-    fetch_commit(Path(order.repository), order.commit, order.source_folder)
+    fetch_commit(order.repository, order.commit, order.source_folder)
     tell("stage", f"fetched {order.commit[:12]} in {length(time.monotonic() - started)}")
     check_declared_files(order.project_root, order.spec, order.manifest)
     started = time.monotonic()

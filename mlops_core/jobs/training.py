@@ -27,7 +27,7 @@ def train(
     Returns: A sentence about what was done.
     Raises: HeadraceError: With the reason; `JobFailedError` has the lines of the log that matter.
     """
-    fetch_commit(Path(order.repository), order.commit, order.source_folder)
+    fetch_commit(order.repository, order.commit, order.source_folder)
     run = pipeline_run(order, folder, inherited=inherited, processes=processes)
     result = run.execute(run.plan(), tell)
     if result.outcome != "succeeded":

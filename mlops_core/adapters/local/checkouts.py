@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import yaml
 
 from mlops_core.domain.ids import CommitId
 from mlops_core.domain.project import ProjectSpec
+from mlops_core.jobs.addresses import local_repository
 from mlops_core.jobs.environment_files import read_environment
-from mlops_core.jobs.git import git
-from mlops_core.jobs.source import fetch_commit, unpack
+from mlops_core.jobs.source import fetch_commit, write_files
 from mlops_core.pipelines.plan import EnvironmentSpec
 from mlops_core.ports import DeploymentRequest, ProjectRecord
 
@@ -19,8 +18,7 @@ from mlops_core.ports import DeploymentRequest, ProjectRecord
 def checkout(project: ProjectRecord, commit: CommitId, folder: Path) -> None:
     """Put the files of a commit's project into an empty folder. Raises BadInputError, PermanentError."""
     root = Path(project.manifest).parent.as_posix()
-    tree = commit if root == "." else f"{commit}:{root}"
-    unpack(io.BytesIO(git(Path(project.clone_url), "archive", "--format=tar", tree)), folder)
+    write_files(local_repository(project.clone_url), commit, folder, root=root)
 
 
 class ServingEnvironments:
@@ -41,7 +39,7 @@ class ServingEnvironments:
         if declared == "current" or request.commit is None or spec is None:
             return EnvironmentSpec(name="current", current=True)
         folder = self._sources / request.project.name / request.commit
-        root = fetch_commit(Path(request.project.clone_url), request.commit, folder)
+        root = fetch_commit(request.project.clone_url, request.commit, folder)
         root /= Path(request.project.manifest).parent
         if declared is not None:
             return read_environment(root / declared)

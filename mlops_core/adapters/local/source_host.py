@@ -9,7 +9,8 @@ from typing import Literal
 
 from mlops_core.adapters.local.durable_files import write_record
 from mlops_core.domain.ids import CommitId, RunId
-from mlops_core.jobs.git import git, read_blob
+from mlops_core.jobs.addresses import local_repository
+from mlops_core.jobs.git import checked_commit, git, read_blob
 from mlops_core.ports import ProjectRecord
 
 
@@ -25,10 +26,10 @@ class LocalSourceHost:
         self._statuses = statuses
 
     def read_file(self, project: ProjectRecord, commit: CommitId, path: str, *, limit_bytes: int = 1_000_000) -> bytes:
-        """Read a file of a commit. Raises NotFoundError, TooLargeError."""
+        """Read a file of a commit. Raises NotFoundError, TooLargeError, BadInputError."""
         folder = Path(project.manifest).parent.as_posix()
         inside = path if path == project.manifest or folder == "." else f"{folder}/{path}"
-        return read_blob(Path(project.clone_url), commit, inside, limit_bytes=limit_bytes)
+        return read_blob(local_repository(project.clone_url), commit, inside, limit_bytes=limit_bytes)
 
     def head(self, project: ProjectRecord, branch: str) -> CommitId | None:
         """Ask for the newest commit of a branch."""
@@ -36,7 +37,8 @@ class LocalSourceHost:
 
     def heads(self, project: ProjectRecord) -> Mapping[str, CommitId]:
         """Ask for the newest commits of all branches."""
-        lines = git(Path(project.clone_url), "for-each-ref", "--format=%(objectname) %(refname:strip=2)", "refs/heads/")
+        repository = local_repository(project.clone_url)
+        lines = git(repository, "for-each-ref", "--format=%(objectname) %(refname:strip=2)", "refs/heads/")
         pairs = [line.split(" ", 1) for line in lines.decode(errors="replace").splitlines()]
         return {branch: CommitId(commit) for commit, branch in pairs}
 
@@ -58,4 +60,4 @@ class LocalSourceHost:
             "run_id": run_id,
             "at": datetime.now(UTC).isoformat(),
         }
-        write_record(folder / f"{commit}.json", record)
+        write_record(folder / f"{checked_commit(commit)}.json", record)
