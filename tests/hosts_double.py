@@ -43,6 +43,7 @@ class HostsDouble:
     violations: list[str] = field(default_factory=list)
     trouble: Callable[[Call], Trouble] = lambda _: None
     lock: threading.Lock = field(default_factory=threading.Lock)
+    made: list[HttpSourceHost] = field(default_factory=list)
 
     def add(self, host: str, git_dir: Path) -> Repository:
         """Let a bare repository be `acme/x` at a host."""
@@ -70,6 +71,7 @@ class HostsDouble:
             timing=timing or Timing(sleep=lambda _: None),
             patience=patience,
         )
+        self.made.append(made[host])
         return made[host]
 
     def answer(self, call: Call) -> Reply:
@@ -177,6 +179,8 @@ def running() -> Iterator[HostsDouble]:
     try:
         yield double
     finally:
+        for source in double.made:
+            source.close()
         for server in servers:
             server.shutdown()
             server.server_close()
@@ -185,7 +189,7 @@ def running() -> Iterator[HostsDouble]:
     assert double.violations == []
 
 
-def make_repository(folder: Path, branches: int = 5) -> tuple[Path, str]:
+def make_repository(folder: Path, *, branches: int = 5, message: str = "x") -> tuple[Path, str]:
     """Make a bare repository with a few branches. Returns: It, and the newest commit of `main`."""
     work, bare = folder / "work", folder / "x.git"
     files = {
@@ -200,7 +204,11 @@ def make_repository(folder: Path, branches: int = 5) -> tuple[Path, str]:
     (work / "run.sh").write_text("#!/bin/sh\n")
     (work / "run.sh").chmod(0o755)
     git = ["git", "-C", str(work), "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
-    for command in (["init", "--quiet", "--initial-branch=main"], ["add", "--all"], ["commit", "--quiet", "-m", "x"]):
+    for command in (
+        ["init", "--quiet", "--initial-branch=main"],
+        ["add", "--all"],
+        ["commit", "--quiet", "-m", message],
+    ):
         subprocess.run([*git, *command], check=True)
     for number in range(branches - 1):
         subprocess.run([*git, "branch", f"feature/main-{number}"], check=True)

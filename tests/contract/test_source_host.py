@@ -143,18 +143,17 @@ def double() -> Iterator[HostsDouble]:
 @pytest.mark.parametrize("host", HOSTS)
 class TestHttpSourceHost(SourceHostContract):
     @pytest.fixture
-    def place(self, host: str, double: HostsDouble, repository: tuple[Path, CommitId]) -> Iterator[Place]:
+    def place(self, host: str, double: HostsDouble, repository: tuple[Path, CommitId]) -> Place:
         git_dir, commit = repository
         at_host = double.add(host, git_dir)
         source = double.source(host)
-        yield Place(
+        return Place(
             source=source,
             project=project_at(host),
             commit=commit,
             git_dir=git_dir,
             shown=lambda: [STATES[body["state"]] for at, body in at_host.statuses if at == commit],
         )
-        source.close()
 
     def test_a_status_links_to_its_run_under_a_name_of_the_project(
         self, host: str, place: Place, double: HostsDouble
@@ -192,4 +191,3 @@ class TestHttpSourceHost(SourceHostContract):
             source.heads(place.project)
 
         assert "wr0ng" not in str(caught.value)
-        source.close()

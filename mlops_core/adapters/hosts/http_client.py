@@ -29,6 +29,8 @@ from mlops_core.adapters.http_retry import (
 from mlops_core.domain.errors import PermanentError, TooLargeError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 T = TypeVar("T")
@@ -70,7 +72,8 @@ class HostClient:
 
         for name in ("httpx", "httpcore.http11", "httpcore.http2"):
             logging.getLogger(name).addFilter(hide_addresses)
-        return httpx.Client(timeout=httpx.Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS), follow_redirects=False)
+        timeout = httpx.Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS)
+        return httpx.Client(timeout=timeout, follow_redirects=False, verify=_trusted())
 
     def close(self) -> None:
         """Close the connections."""
@@ -166,8 +169,12 @@ class HostClient:
 
     def _following(self, request: httpx.Request, response: httpx.Response, doing: str) -> httpx.Request:
         """Follow a redirect of a download. Raises PermanentError where it leads to what is not documented."""
-        target = urljoin(str(request.url), response.headers.get("location", ""))
-        here, there = urlsplit(str(request.url)), urlsplit(target)
+        here = urlsplit(str(request.url))
+        try:
+            target = urljoin(str(request.url), response.headers.get("location", ""))
+            there = urlsplit(target)
+        except ValueError:
+            target, there = "", urlsplit("")
         same = (here.scheme, here.netloc) == (there.scheme, there.netloc)
         allowed = there.netloc in self._dialect.archive_hosts
         secure = there.scheme == "https" or (self._plain_http and there.scheme == "http")
@@ -233,6 +240,14 @@ class HostClient:
             if self._timing.monotonic() - began > seconds:
                 raise WorthRepeatingError(f"its answer took more than {seconds:.0f} s")
             write(chunk)
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """Read the authorities that are trusted, once for all hosts: it takes as long as a request."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 class _NotTakenError(Exception):
