@@ -1,5 +1,5 @@
 """
-The composition root: from settings to adapters to the application. Nothing else sees an adapter.
+The composition root: which backend this process has. Nothing else sees an adapter.
 
 `function_app.py` asks for `application()` at its first call; `headrace up` configures the settings first and also takes
 what the local host needs (queue, topics, services). Both get the same objects: one composition per process.
@@ -7,42 +7,21 @@ what the local host needs (queue, topics, services). Both get the same objects: 
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_core.application import Application, Limits, assemble
-from mlops_core.services.reconcile import ReconcilePolicy
+from mlops_core.application import Application
+from mlops_core.domain.errors import PermanentError
 from mlops_core.settings import Settings, process_environment, read_settings
-from mlops_core.world import World
 
 if TYPE_CHECKING:
-    from mlops_core.adapters.local.deployment_watcher import DeploymentWatcher
-    from mlops_core.adapters.local.effect_queue import SqliteEffectQueue
-    from mlops_core.adapters.local.event_bus import SqliteEventBus
-    from mlops_core.adapters.local.mlflow_server import MlflowServer
-    from mlops_core.adapters.local.registry_watcher import RegistryWatcher
+    from mlops_core.composition.local import LocalParts
 
 _lock = threading.Lock()
 _configured: list[Settings] = []
-_composed: list[LocalParts] = []
+_composed: list[Application] = []
+_local: list[LocalParts] = []
 _used: list[Application] = []
-
-
-@dataclass(frozen=True, kw_only=True)
-class LocalParts:
-    """The local backend, with what its host runs beside the functions."""
-
-    application: Application
-    queue: SqliteEffectQueue
-    bus: SqliteEventBus
-    mlflow: MlflowServer
-    registry_watcher: RegistryWatcher
-    deployment_watcher: DeploymentWatcher
 
 
 def configure(settings: Settings) -> None:
@@ -60,114 +39,37 @@ def use(application: Application | None) -> None:
 
 
 def application() -> Application:
-    """Give this process' application, composed at the first call."""
-    return _used[0] if _used else local_parts().application
+    """Give this process' application, composed at the first call. Raises PermanentError: The settings are wrong."""
+    if _used:
+        return _used[0]
+    if not _composed:
+        _compose()
+    return _composed[0]
 
 
 def local_parts() -> LocalParts:
-    """Give this process' local backend, composed at the first call."""
-    with _lock:
-        if not _composed:
-            settings = _configured[0] if _configured else read_settings()
-            _composed.append(build_local(settings, process_environment()))
-        return _composed[0]
-
-
-def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
-    """
-    Compose the local backend over its data folder.
-
-    Args:
-        inherited: The environment that jobs, MLflow and deployments get an allow-list of.
-    """
-    from mlops_core.adapters.clock import SystemClock
-    from mlops_core.adapters.hosts import build_verifiers
-    from mlops_core.adapters.local.checkouts import ServingEnvironments, checkout
-    from mlops_core.adapters.local.database import Database
-    from mlops_core.adapters.local.dead_letters import SqliteDeadLetters
-    from mlops_core.adapters.local.deployer import ProcessDeployer
-    from mlops_core.adapters.local.deployment_folders import DeploymentFolders
-    from mlops_core.adapters.local.deployment_watcher import DeploymentWatcher
-    from mlops_core.adapters.local.effect_queue import SqliteEffectQueue
-    from mlops_core.adapters.local.event_bus import SqliteEventBus
-    from mlops_core.adapters.local.job_runner import ProcessJobRunner, RunnerOptions
-    from mlops_core.adapters.local.mlflow_server import MlflowServer
-    from mlops_core.adapters.local.model_files import ModelFiles
-    from mlops_core.adapters.local.model_registry import MlflowModelRegistry
-    from mlops_core.adapters.local.model_store import SqliteModelStore
-    from mlops_core.adapters.local.project_store import SqliteProjectStore
-    from mlops_core.adapters.local.registry_watcher import RegistryWatcher
-    from mlops_core.adapters.local.repositories import webhook_secret
-    from mlops_core.adapters.local.run_store import SqliteRunStore
-    from mlops_core.adapters.local.scoring_launch import ScoringLaunch, environments_in
-    from mlops_core.adapters.local.source_host import LocalSourceHost
-    from mlops_core.adapters.local.topics import SUBSCRIPTIONS, TOPICS, DeploymentNews
-    from mlops_core.adapters.mlflow_api import MlflowApi
-    from mlops_core.pipelines.step_process import allowed
-
-    data = settings.data_folder
-    caches = data / "caches"
-    database = Database(data / "headrace.db")
-    letters = SqliteDeadLetters(database)
-    queue = SqliteEffectQueue(data / "queue.db", letters)
-    bus = SqliteEventBus(data / "topics.db", SUBSCRIPTIONS, letters, topics=TOPICS)
-    mlflow = MlflowServer(data / "mlflow", environment=allowed(inherited))
-    api = MlflowApi(lambda: mlflow.address)
-    folders = DeploymentFolders(data / "deployments")
-    launch = ScoringLaunch(
-        data=data,
-        files=ModelFiles(data / "models", api),
-        environment=inherited,
-        make_environment=environments_in(caches / "environments", inherited),
-        checkout=checkout,
-        resolve_environment=ServingEnvironments(caches / "sources").resolve,
-    )
-    watcher = DeploymentWatcher(folders, prepare=launch.prepare, on_change=DeploymentNews(bus, folders).tell)
-    jobs = ProcessJobRunner(
-        RunnerOptions(
-            folder=data / "jobs",
-            caches=caches,
-            inherited=inherited,
-            tracking_uri=lambda: mlflow.address,
-            events_url=lambda: f"{host_address(data) or settings.base_url}/topics/azureml/api/events",
+    """Give this process' local backend with what its host runs beside it. Raises PermanentError: It has another one."""
+    if not _composed:
+        _compose()
+    if not _local:
+        raise PermanentError(
+            "HEADRACE_BACKEND is 'azure', and this command runs the controller on this machine. Unset it, or deploy with "
+            "`azd up` (docs/azure.md)."
         )
-    )
-    world = World(
-        runs=SqliteRunStore(database),
-        models=SqliteModelStore(database),
-        projects=SqliteProjectStore(database),
-        dead_letters=letters,
-        queue=queue,
-        bus=bus,
-        jobs=jobs,
-        registry=MlflowModelRegistry(api),
-        deployer=ProcessDeployer(folders, wake=watcher.wake),
-        sources={"local": LocalSourceHost(data / "statuses")},
-        clock=SystemClock(),
-    )
-    verifiers = build_verifiers({**settings.secrets_of_hosts(), "local": (webhook_secret(data),)})
-    made = assemble(
-        world,
-        verifiers=verifiers,
-        policy=ReconcilePolicy(resend_after=timedelta(seconds=settings.resend_after_seconds)),
-        limits=Limits(webhook_bytes=settings.webhook_max_bytes, score_bytes=settings.score_max_bytes),
-    )
-    registry_watcher = RegistryWatcher(
-        api, cursor=data / "registry-cursor.json", publish=lambda events: bus.accept("azureml", events)
-    )
-    return LocalParts(
-        application=made,
-        queue=queue,
-        bus=bus,
-        mlflow=mlflow,
-        registry_watcher=registry_watcher,
-        deployment_watcher=watcher,
-    )
+    return _local[0]
 
 
-def host_address(data: Path) -> str | None:
-    """Find where the host of a data folder is, as it noted itself; None where none is up."""
-    try:
-        return str(json.loads((data / "up.json").read_text())["address"])
-    except (OSError, ValueError, KeyError):
-        return None
+def _compose() -> None:
+    with _lock:
+        if _composed:
+            return
+        settings = _configured[0] if _configured else read_settings()
+        if settings.backend == "azure":
+            from mlops_core.composition.azure import build_azure
+
+            _composed.append(build_azure(settings))
+        else:
+            from mlops_core.composition.local import build_local
+
+            _local.append(build_local(settings, process_environment()))
+            _composed.append(_local[0].application)

@@ -9,13 +9,16 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops_core import bootstrap
 from mlops_core.cli.context import out, settings, told_errors
 from mlops_core.settings import Settings
+
+if TYPE_CHECKING:
+    from mlops_core.composition.local import LocalParts
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder that holds all of it. Default: HEADRACE_DATA, else ~/.headrace.")
@@ -62,7 +65,7 @@ def serve(chosen: Settings, *, port: int, verbose: bool, ready: Callable[[str], 
     parts.mlflow.stop()
 
 
-def _mlflow(parts: bootstrap.LocalParts) -> Callable[[threading.Event], None]:
+def _mlflow(parts: LocalParts) -> Callable[[threading.Event], None]:
     def watch(stop: threading.Event) -> None:
         parts.mlflow.start()
         parts.mlflow.watch(stop)

@@ -238,7 +238,7 @@ class AzureMlDouble:
             "datastoreType": "AzureBlob",
             "accountName": azurite.ACCOUNT,
             "containerName": CONTAINER,
-            "endpoint": "core.windows.net",
+            "endpoint": f"core.localhost:{self._storage.blob.split(':')[2].split('/')[0]}",
             "protocol": "https",
             "credentials": {"credentialsType": "AccountKey"},
             "isDefault": True,

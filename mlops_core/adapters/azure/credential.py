@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops_core.adapters.azure.failures import azure_calls
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
+    from azure.core.credentials import AccessToken, TokenCredential
 
 _lock = threading.Lock()
 _made: dict[str, TokenCredential] = {}
@@ -32,6 +32,17 @@ def credential(client_id: str | None = None) -> TokenCredential:
             options = {"managed_identity_client_id": client_id} if client_id else {}
             _made[key] = DefaultAzureCredential(exclude_interactive_browser_credential=True, **options)
         return _made[key]
+
+
+class LazyCredential:
+    """The process' credential, made when the first token is asked for: composing an application is no reason yet."""
+
+    def __init__(self, client_id: str | None = None) -> None:
+        self._client_id = client_id
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """Get a token."""
+        return credential(self._client_id).get_token(*scopes, **options)
 
 
 def token_of(source: TokenCredential, scope: str) -> str:

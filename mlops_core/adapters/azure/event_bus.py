@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops_core.adapters.azure.failures import RETRIES, azure_calls
 
@@ -19,21 +19,28 @@ _DATA_VERSION = "1"
 class EventGridBus:
     """The `EventBus` of the Azure backend. Event Grid has an event for good once it answered."""
 
-    def __init__(self, endpoint: str, credential: TokenCredential | AzureKeyCredential) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        credential: TokenCredential | AzureKeyCredential,
+        client: Mapping[str, Any] | None = None,
+    ) -> None:
         """
         Remember the topic.
 
         Args:
             endpoint: Of the topic, such as https://headrace.westeurope-1.eventgrid.azure.net/api/events.
+            client: Further arguments of the client.
         """
         self._endpoint = endpoint
         self._credential = credential
+        self._options = dict(client or {})
 
     @functools.cached_property
     def _client(self) -> EventGridPublisherClient:
         from azure.eventgrid import EventGridPublisherClient
 
-        return EventGridPublisherClient(self._endpoint, self._credential, **RETRIES)
+        return EventGridPublisherClient(self._endpoint, self._credential, **RETRIES, **self._options)
 
     def publish(
         self, *, event_id: str, event_type: str, subject: str, data: Mapping[str, object], at: datetime

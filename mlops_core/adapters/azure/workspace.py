@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_core.adapters.azure.credential import token_of
 from mlops_core.adapters.azure.failures import RETRIES, azure_calls
 from mlops_core.adapters.mlflow_api import MlflowApi
+from mlops_core.domain.errors import PermanentError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -87,3 +88,18 @@ class Workspace:
             found = self.client.workspaces.get(self.options.workspace)
         # azureml://westeurope.api.azureml.ms/mlflow/v1.0/subscriptions/... is what the MLflow plug-in takes.
         return str(found.mlflow_tracking_uri).replace("azureml://", "https://", 1).rstrip("/")
+
+    def find_datastore(self, name: str) -> tuple[str, str]:
+        """
+        Say where a blob datastore of the workspace is.
+
+        Returns: The account's address and the container.
+        Raises: NotFoundError, PermanentError: It is no blob storage. TemporaryError.
+        """
+        with azure_calls(f"reading datastore '{name}'"):
+            found = self.client.datastores.get(name)
+        account, container = getattr(found, "account_name", None), getattr(found, "container_name", None)
+        if not account or not container:
+            raise PermanentError(f"Datastore '{name}' is no blob storage, so the model in it cannot be served.")
+        endpoint = getattr(found, "endpoint", None) or "core.windows.net"
+        return f"https://{account}.blob.{endpoint}", str(container)
