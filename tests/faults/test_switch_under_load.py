@@ -52,7 +52,7 @@ BAD = {
     "wants other columns": "def init(): pass\ndef run(raw_data): raise ValueError('expected 12 columns, got 10')\n",
 }
 # As patient as the defaults where it concerns clients, impatient where it concerns models.
-PATIENCE = Patience(look=0.05, start=4.0, first_pause=0.05, health_every=0.5)
+PATIENCE = Patience(look=0.05, start=4.0, deaths=2, first_pause=0.05, health_every=0.5)
 
 
 @dataclass
@@ -95,7 +95,8 @@ class Load:
 class Releases:
     """An application whose deployments are processes, driven release by release."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, deployer: type[ProcessDeployer] = ProcessDeployer) -> None:
+        self._deployer = deployer
         self._scripts: dict[str, str] = {}
         self._folder = folder
         self.folders = DeploymentFolders(folder / "deployments")
@@ -106,7 +107,7 @@ class Releases:
         self.number = 0
 
     def _with_processes(self, world: World) -> World:
-        return replace(world, deployer=ProcessDeployer(self.folders, wake=self.watcher.wake))
+        return replace(world, deployer=self._deployer(self.folders, wake=self.watcher.wake))
 
     def _prepare(self, request: DeploymentRequest, folder: Path) -> Launch:
         """Launch the genuine scoring app, without a model of its own: the script is the model."""
@@ -159,6 +160,16 @@ class Releases:
             time.sleep(0.05)
 
 
+class ReplacesInPlace(ProcessDeployer):
+    """A broken design: the old process ends before the new one answers, as a container group that is PUT again."""
+
+    def create(self, request: DeploymentRequest) -> None:
+        for name in self._folders.names():
+            if name != request.name:
+                self.delete(name)
+        super().create(request)
+
+
 class NoTopics:
     """The stable address publishes nothing."""
 
@@ -187,9 +198,9 @@ def served(releases: Releases) -> Iterator[str]:
 
 
 @contextmanager
-def under_load(folder: Path) -> Iterator[tuple[Releases, Load]]:
+def under_load(folder: Path, deployer: type[ProcessDeployer]) -> Iterator[tuple[Releases, Load]]:
     """A live first version, and a steady load on it."""
-    releases = Releases(folder)
+    releases = Releases(folder, deployer)
     stop_watching, stop_asking = threading.Event(), threading.Event()
     watching = threading.Thread(target=releases.watcher.watch, args=[stop_watching])
     watching.start()
@@ -211,22 +222,22 @@ def under_load(folder: Path) -> Iterator[tuple[Releases, Load]]:
         watching.join()
 
 
-def switch(folder: Path, *, switches: int, bad: int) -> tuple[Load, list[str]]:
+def switch(
+    folder: Path, good: str = GOOD, *, switches: int, bad: int, deployer: type[ProcessDeployer] = ProcessDeployer
+) -> tuple[Load, list[str]]:
     """Release good and bad versions in turn. Returns the load and the versions that may have answered."""
     allowed = ["1"]
-    with under_load(folder) as (releases, load):
+    with under_load(folder, deployer) as (releases, load):
         kinds = list(BAD.values())
-        every = max(1, switches // max(1, bad))
         done = 0
-        for number in range(switches):
-            run_id = releases.release()
+        for number in range(1, switches + 1):
+            run_id = releases.release(good)
             assert releases.bench.state(run_id) == State.LIVE
             allowed.append(str(releases.number))
-            while done < bad and (number + 1) // every > done:
+            while done < bad * number // switches:
                 run_id = releases.release(kinds[done % len(kinds)])
                 assert releases.bench.state(run_id) == State.FAILED
                 done += 1
-        assert done == bad
     return load, allowed
 
 
@@ -236,14 +247,25 @@ def check(load: Load, allowed: list[str]) -> None:
     assert set(load.versions) <= set(allowed)
     assert load.versions[-1] == allowed[-1]
     seen = list(dict.fromkeys(load.versions))
-    assert [*seen] == [version for version in allowed if version in seen], "never back to an older version"
+    assert seen == [version for version in allowed if version in seen], "never back to an older version"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_switches_under_load_are_noticed_by_nobody(tmp_path: Path) -> None:
-    load, allowed = switch(tmp_path, switches=4, bad=4)
+    load, allowed = switch(tmp_path, switches=5, bad=3)
     check(load, allowed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("deployer", [ProcessDeployer, ReplacesInPlace])
+def test_a_deployer_that_replaces_in_place_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployer: type[ProcessDeployer]
+) -> None:
+    monkeypatch.setattr(routing, "_PATIENCE_SECONDS", 1.0)
+    load, _ = switch(tmp_path, f"import time\ntime.sleep(2)\n{GOOD}", switches=1, bad=0, deployer=deployer)
+    assert bool(load.errors) == (deployer is ReplacesInPlace)
 
 
 @pytest.mark.slow
@@ -259,3 +281,4 @@ def test_a_router_that_never_asks_again_is_caught(tmp_path: Path, monkeypatch: p
 def test_a_hundred_switches_and_fifty_bad_models(tmp_path: Path) -> None:
     load, allowed = switch(tmp_path, switches=100, bad=50)
     check(load, allowed)
+    assert sum(load.statuses.values()) > 100 * PER_SECOND
