@@ -16,8 +16,9 @@ from datetime import timedelta
 
 from mlops_core.controller import Controller, effect_message
 from mlops_core.domain import events as ev
-from mlops_core.domain.errors import HeadraceError
+from mlops_core.domain.errors import HeadraceError, PermanentError
 from mlops_core.domain.ids import DeploymentName, ModelVersion, RunId, deployment_of_version, run_of_push
+from mlops_core.domain.limits import cut
 from mlops_core.domain.run import Run, State
 from mlops_core.ports import JobStatus, ProjectRecord
 from mlops_core.services.intake import Intake
@@ -68,9 +69,18 @@ class Reconciler:
         self._resend(run)
         self._ask_for_jobs(run)
         if not self._intake.look_at_deployment(run) and run.version is not None:
-            self._release.request_deployment(run, run.version)
+            self._request_deployment(run, run.version)
         self._expire(run)
         self._keep_alive(run)
+
+    def _request_deployment(self, run: Run, version: ModelVersion) -> None:
+        """Ask for a deployment that is gone, or that waits for something; where it can never be, the run ends with why."""
+        try:
+            self._release.request_deployment(run, version)
+        except PermanentError as error:
+            now = self._world.clock.now()
+            failed = ev.DeploymentFailed(at=now, version=version, reason=cut(str(error)), revival=run.revivals)
+            self._controller.take(run.id, failed)
 
     def _resend(self, run: Run) -> None:
         now = self._world.clock.now()
