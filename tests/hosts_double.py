@@ -129,6 +129,7 @@ class HostsDouble:
 def _handler(double: HostsDouble, answer: Callable[[Call], Reply]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_message(self, *_: Any) -> None:
             return
