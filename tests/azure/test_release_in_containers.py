@@ -88,10 +88,9 @@ def test_the_group_before_is_deleted_after_the_traffic_went_over(bench: Bench, a
 
 
 # Reconciling logs that a deployment can never be made, and does not yet tell the run.
-LATE = pytest.param(True, id="while it is waited for", marks=pytest.mark.xfail(reason="the run goes on waiting"))
 
 
-@pytest.mark.parametrize("late", [pytest.param(False, id="at once"), LATE])
+@pytest.mark.parametrize("late", [pytest.param(False, id="at once"), pytest.param(True, id="while it is waited for")])
 def test_an_image_that_cannot_be_built_fails_the_run_with_the_reason(
     bench: Bench, azure: ContainerBench, *, late: bool
 ) -> None:
