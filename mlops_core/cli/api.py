@@ -8,13 +8,24 @@ from typing import Any
 
 import httpx
 
-from mlops_core.domain.errors import BadInputError, HeadraceError, RefusedError, TemporaryError, UnauthorizedError
+from mlops_core.domain.errors import (
+    BadInputError,
+    HeadraceError,
+    PermanentError,
+    RefusedError,
+    TemporaryError,
+    UnauthorizedError,
+)
 
 _SECONDS = 120.0
-_UNAUTHORIZED, _FORBIDDEN, _CONFLICT = 401, 403, 409
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
 _CLIENT_ERRORS = range(400, 500)
 
 View = dict[str, Any]
+
+
+class AbsentError(PermanentError):
+    """What was asked for is not there; the controller's sentence says what."""
 
 
 class Api:
@@ -52,6 +63,10 @@ class Api:
             "POST", f"/models/{model}/score", content=body, headers={"content-type": "application/json"}
         )
         return answer.json(), answer.headers
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
     def is_up(self) -> bool:
         """Tell whether a controller answers at the address."""
@@ -92,6 +107,8 @@ def _error_of(answer: httpx.Response) -> HeadraceError:
         return UnauthorizedError(f"{sentence} Give the function key in HEADRACE_KEY.")
     if answer.status_code == _CONFLICT:
         return RefusedError(sentence)
+    if answer.status_code == _NOT_FOUND:
+        return AbsentError(sentence)
     if answer.status_code in _CLIENT_ERRORS:
         return BadInputError(sentence)
     return TemporaryError(sentence)

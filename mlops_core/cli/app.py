@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import platform
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
 from mlops_core.cli import asking, projects, steering
+from mlops_core.cli.context import out
 from mlops_core.cli.demo import demo
 from mlops_core.cli.doctor import doctor
 from mlops_core.cli.down import down
@@ -45,6 +49,22 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(projects.pipeline, name="pipeline")
 app.add_typer(steering.dead_letters, name="dead-letters")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"headrace {importlib.metadata.version('headrace')} (Python {platform.python_version()})")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from mlops_core.cli import story
-from mlops_core.cli.api import Api
+from mlops_core.cli.api import AbsentError, Api
 from mlops_core.cli.context import api, err, out, print_json, told_errors
-from mlops_core.domain.errors import BadInputError, NotFoundError, RefusedError
+from mlops_core.domain.errors import BadInputError, RefusedError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 _FOLLOW_SECONDS = 0.5
@@ -56,7 +57,7 @@ def show(
         if as_json:
             print_json(view)
         else:
-            story.show_story(out, view)
+            story.show_story(out, view, client.base_url)
 
 
 def logs(
@@ -81,7 +82,7 @@ def models(
     """List the models in service, or the versions of one."""
     with told_errors():
         client = api()
-        view = client.get(f"/models/{model}/versions") if model else client.get("/models")
+        view = client.get(f"/models/{quote(model, safe='')}/versions") if model else client.get("/models")
         if as_json:
             print_json(view)
         elif model:
@@ -110,7 +111,7 @@ def find_run(client: Api, beginning: str) -> str:
     """
     Complete the beginning of a run's id.
 
-    Raises: NotFoundError, BadInputError: No run of the newest ones begins so, or several do.
+    Raises: BadInputError: No run of the newest ones begins so, or several do.
     """
     found = [run["run_id"] for run in client.get("/runs", limit=200)["runs"]]
     if beginning in found:
@@ -119,7 +120,8 @@ def find_run(client: Api, beginning: str) -> str:
     if len(matches) > 1:
         raise BadInputError(f"'{beginning}' begins {len(matches)} runs: {', '.join(matches[:5])}. Give more letters.")
     if not matches:
-        raise NotFoundError("run", beginning, advice="List the runs: headrace runs.")
+        # An old one, by its whole id; who gave its beginning is told that there is none.
+        return str(client.get(f"/runs/{quote(beginning, safe='')}")["run_id"])
     return str(matches[0])
 
 
@@ -150,7 +152,7 @@ def _log(client: Api, run_id: str, stage: str | None) -> str:
         return client.get_text(f"/runs/{run_id}/logs/{stage}")
     try:
         return client.get_text(f"/runs/{run_id}/logs/train")
-    except BadInputError:
+    except AbsentError:
         return client.get_text(f"/runs/{run_id}/logs/build")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import typer
@@ -20,18 +22,24 @@ _WIDTH = None if sys.stdout.isatty() else 180
 out = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+_FULL = "Free some space, or choose a folder on another disk: --data FOLDER, or HEADRACE_DATA."
+_OPEN: ContextVar[ExitStack] = ContextVar("connections of the command")
+
 
 @contextmanager
 def told_errors() -> Iterator[None]:
-    """End the command with the error's sentence and exit code 1."""
+    """End the command with the error's sentence and exit code 1; connections that it opened are closed."""
     try:
-        yield
+        with ExitStack() as opened:
+            opened.callback(_OPEN.reset, _OPEN.set(opened))
+            yield
     except HeadraceError as error:
         err.print(f"[bold red]✗[/bold red] {_escaped(str(error))}")
         raise typer.Exit(1) from None
     except OSError as error:
-        place = f" '{error.filename}'" if error.filename else ""
-        err.print(f"[bold red]✗[/bold red] {error.strerror or error}:{place}. Give a place that can be written to.")
+        place = f"'{error.filename}': " if error.filename else ""
+        advice = _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Give a place that can be written to."
+        err.print(f"[bold red]✗[/bold red] {_escaped(place)}{error.strerror or error}. {advice}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -47,7 +55,8 @@ def api() -> Api:
     """Make the client of the controller: a running one of the data folder, else the address in the settings."""
     chosen = settings()
     key = chosen.key.get_secret_value() if chosen.key else None
-    return Api(address_of(chosen), key)
+    client = Api(address_of(chosen), key)
+    return _OPEN.get().enter_context(closing(client))
 
 
 def address_of(chosen: Settings) -> str:

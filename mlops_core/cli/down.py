@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Sized
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,54 +25,75 @@ def down(*, data: DataOption = None) -> None:
     """Stop the controller of a data folder, its jobs, its models and MLflow. Records stay; 'up' goes on from them."""
     with told_errors():
         folder = (data or settings().data_folder).expanduser().absolute()
-        stop_controller(folder)
-        stop_processes(folder)
-        out.print(f"stopped. What is on record stays in '{folder}'.")
+        if not folder.is_dir():
+            out.print(f"Nothing is up: there is no data folder '{folder}'. Another one: headrace down --data FOLDER.")
+            return
+        stopped = [*stop_controller(folder), *stop_processes(folder)]
+        if stopped:
+            out.print(f"stopped: {', '.join(stopped)}. What is on record stays in '{folder}'.")
+        else:
+            out.print(f"Nothing is up in '{folder}'. Start it: headrace up.")
 
 
-def stop_controller(folder: Path) -> None:
+def stop_controller(folder: Path) -> list[str]:
     """
     Stop the controller of a data folder; one that is not up is left alone.
 
+    Returns: What was stopped, in words.
     Raises: TemporaryError: It does not stop.
     """
     try:
         pid = int(json.loads((folder / "up.json").read_text())["pid"])
         os.kill(pid, signal.SIGTERM)
     except (OSError, ValueError, KeyError):
-        return
+        return []
     deadline = time.monotonic() + _STOP_SECONDS
     while (folder / "up.json").exists() and psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
         if time.monotonic() > deadline:
             raise TemporaryError(f"The controller, process {pid}, does not stop. End it: kill -9 {pid}.")
         time.sleep(_POLL_SECONDS)
+    return ["the controller"]
 
 
-def stop_processes(folder: Path) -> None:
-    """End what was started from a data folder and outlives the controller."""
+def stop_processes(folder: Path) -> list[str]:
+    """End what was started from a data folder and outlives the controller. Returns what was stopped, in words."""
     from mlops_core.adapters.local.deployer import ProcessDeployer
     from mlops_core.adapters.local.deployment_folders import DeploymentFolders
     from mlops_core.adapters.local.deployment_watcher import DeploymentWatcher
     from mlops_core.adapters.local.job_runner import ProcessJobRunner, RunnerOptions
     from mlops_core.adapters.local.mlflow_server import MlflowServer
     from mlops_core.domain.ids import JobName
+    from mlops_core.jobs.request import STATUS
     from mlops_core.pipelines.step_process import allowed
 
     environment = process_environment()
     options = RunnerOptions(folder=folder / "jobs", caches=folder / "caches", inherited=environment)
     jobs = ProcessJobRunner(options)
-    for path in sorted(options.folder.iterdir()):
-        jobs.cancel(JobName(path.name))
+    names = [JobName(path.name) for path in sorted(options.folder.iterdir()) if not path.name.startswith(".")]
+    running = [name for name in names if not (options.folder / name / STATUS).exists()]
+    for name in running:
+        jobs.cancel(name)
     folders = DeploymentFolders(folder / "deployments")
     deployer = ProcessDeployer(folders)
-    for status in deployer.list():
+    serving = deployer.list()
+    for status in serving:
         deployer.delete(status.name)
     watcher = DeploymentWatcher(folders, prepare=_never)
     deadline = time.monotonic() + _STOP_SECONDS
     while folders.ending() and time.monotonic() < deadline:
         watcher.look()
         time.sleep(_POLL_SECONDS)
-    MlflowServer(folder / "mlflow", environment=allowed(environment)).stop()
+    stopped = [_counted(running, "job"), _counted(serving, "model")]
+    if (folder / "mlflow").is_dir():
+        mlflow = MlflowServer(folder / "mlflow", environment=allowed(environment))
+        stopped.append("MLflow" if mlflow.is_healthy() else "")
+        mlflow.stop()
+    return [what for what in stopped if what]
+
+
+def _counted(things: Sized, noun: str) -> str:
+    number = len(things)
+    return f"{number} {noun}{'s' if number > 1 else ''}" if number else ""
 
 
 def _never(*_: object) -> NoReturn:

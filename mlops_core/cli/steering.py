@@ -13,7 +13,7 @@ from mlops_core.cli.asking import Json, find_run, follow_to_the_end
 from mlops_core.cli.context import api, out, print_json, told_errors
 
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; it is recorded.")]
-Watch = Annotated[bool, typer.Option("--follow", "-f", help="Watch the run until it ends.")]
+Watch = Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Watch the run until it ends.")]
 RunArgument = Annotated[str, typer.Argument(help="A run, or the beginning of its id.")]
 
 dead_letters = typer.Typer(no_args_is_help=True, help="What could not be taken: list, show, replay.")

@@ -112,7 +112,7 @@ def letters_table(letters: Iterable[View]) -> Table:
     return table
 
 
-def show_story(console: Console, run: View) -> None:
+def show_story(console: Console, run: View, base_url: str) -> None:
     """Tell a run from its trigger to where it stands, with gates and decisions."""
     console.print(Text.assemble((run["run_id"], "bold"), "  ", coloured(run["state"])))
     console.print(f"[dim]{escape(run['trigger']['kind'])} · started {run['created_at'][:19]} UTC[/dim]\n")
@@ -126,7 +126,7 @@ def show_story(console: Console, run: View) -> None:
     if run["log_tail"]:
         console.print(Panel(Text(run["log_tail"].strip()), title="the end of the log", border_style="red"))
     if run["address"]:
-        console.print(f"\nanswers at [bold]{run['address']}[/bold]")
+        console.print(f"\nanswers at [bold]{base_url}{run['address']}[/bold]")
 
 
 def _states(run: View) -> Table:

@@ -150,10 +150,15 @@ class Intake:
                 f"Run '{run_id}' belongs to project '{earlier.project}', not to '{record.name}'. Resume a run of the "
                 "same project."
             )
-        if earlier.facts.get(ev.JobEnded, "train") is None or earlier.state is State.LIVE:
+        trained = earlier.facts.get(ev.JobEnded, "train")
+        if trained is None or trained.outcome == "succeeded":
+            why = (
+                "its training has not ended" if earlier.facts.get(ev.JobSubmitted, "train") else "it was never trained"
+            )
             raise RefusedError(
-                f"Run '{run_id}' cannot be resumed: it is '{earlier.state}', and only a run whose training ended "
-                "without going live can. Start a new one: headrace retrain."
+                f"Run '{run_id}' cannot be resumed: it is '{earlier.state}', and "
+                f"{why if trained is None else 'no step of its training failed'}. "
+                f"Train from the start: headrace retrain {record.name}."
             )
         return earlier.trigger.commit
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlops_core.domain import events as ev
 from mlops_core.domain.errors import NotFoundError
 from mlops_core.domain.ids import JobName, ModelName, ProjectName, RunId
 from mlops_core.domain.run import Run, State
-from mlops_core.ports import DeadLetter, HistoryEntry, ProjectRecord
+from mlops_core.ports import DeadLetter, HistoryEntry, ProjectRecord, RegisteredVersion
 from mlops_core.world import World
 
 View = dict[str, Any]
@@ -27,7 +27,9 @@ class Queries:
         return {"projects": [_project(record) for record in self._world.projects.all()]}
 
     def runs(self, project: str | None, cursor: str | None, limit: int) -> View:
-        """List runs, newest first."""
+        """List runs, newest first. Raises NotFoundError: There is no such project."""
+        if project:
+            self._world.projects.get(ProjectName(project))
         page = self._world.runs.of_project(ProjectName(project) if project else None, cursor=cursor, limit=limit)
         return {"runs": [summary(run) for run in page.items], "cursor": page.cursor}
 
@@ -88,8 +90,8 @@ class Queries:
         """Tell who serves a model, who did, and what is registered. Raises NotFoundError."""
         record = self._world.models.load(name).value
         ledger = self._world.models.ledger(name, limit=20).items
-        if record.lock is None and not ledger and not self._world.registry.versions(name, limit=1):
-            raise NotFoundError("model", name, advice="List those in service: headrace models.")
+        if record.lock is None and not ledger:
+            self._registered(name, limit=1)
         return {
             "name": name,
             "champion": record.champion.model_dump(mode="json") if record.champion else None,
@@ -100,7 +102,7 @@ class Queries:
         }
 
     def versions(self, name: ModelName) -> View:
-        """List the registered versions of a model with their metrics."""
+        """List the registered versions of a model with their metrics. Raises NotFoundError."""
         return {
             "versions": [
                 {
@@ -110,9 +112,15 @@ class Queries:
                     "job_name": version.job_name,
                     "created_at": version.created_at.isoformat(),
                 }
-                for version in self._world.registry.versions(name)
+                for version in self._registered(name, limit=50)
             ]
         }
+
+    def _registered(self, name: ModelName, *, limit: int) -> Sequence[RegisteredVersion]:
+        versions = self._world.registry.versions(name, limit=limit)
+        if not versions:
+            raise NotFoundError("registered model", name, advice="List those in service: headrace models.")
+        return versions
 
     def dead_letters(self, cursor: str | None, limit: int) -> View:
         """List what could not be taken."""
@@ -120,8 +128,10 @@ class Queries:
         return {"dead_letters": [letter_view(letter) for letter in page.items], "cursor": page.cursor}
 
     def log(self, run_id: RunId, stage: ev.JobStage) -> bytes:
-        """Read the whole log of a run's job. Raises NotFoundError."""
+        """Read the whole log of a run's job. Raises NotFoundError: There is none; it says why, and what to do."""
         run = self._world.runs.load(run_id).value
+        if run.facts.get(ev.JobSubmitted, stage) is None:
+            raise NotFoundError(f"{stage} log of run", run_id, advice=_why_no_log(run, stage))
         return b"".join(self._world.jobs.log(JobName(run.job_name(stage))))
 
 
@@ -194,6 +204,18 @@ def _history(entry: HistoryEntry) -> View:
         "to": entry.to_state,
         "reason": entry.reason,
     }
+
+
+def _why_no_log(run: Run, stage: ev.JobStage) -> str:
+    if run.trigger.kind == "rollback":
+        return f"A rollback builds and trains nothing. Its story: headrace show {run.id}."
+    if run.ended:
+        return f"It ended before that: {run.state}, {run.reason}"
+    if stage == "build" and not run.trigger.rebuild:
+        return f"It takes the build of before. Its training: headrace logs {run.id} --stage train."
+    if run.state is State.RECEIVED or run.state is State.BUILDING:
+        return f"It is '{run.state}' still. Watch it: headrace logs {run.id} --follow."
+    return f"It is '{run.state}', and never had one. Its story: headrace show {run.id}."
 
 
 def _log_tail(run: Run) -> str:
