@@ -59,6 +59,7 @@ class Router:
         self._world = world
         self._monotonic = monotonic
         self._routes: dict[ModelName, _Route] = {}
+        self._looking: dict[ModelName, asyncio.Future[str]] = {}
         self._client: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
 
     def address(self, model: ModelName) -> str:
@@ -108,7 +109,7 @@ class Router:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _attempt(self, model: ModelName, body: bytes, headers: Mapping[str, str]) -> Scored:
-        address = self._remembered(model)
+        address = await self._remembered(model)
         answer = await self._http().post(f"{address}/score", content=body, headers=dict(headers))
         kept = {
             name: value
@@ -117,13 +118,22 @@ class Router:
         }
         return Scored(status=answer.status_code, body=answer.content, headers=kept)
 
-    def _remembered(self, model: ModelName) -> str:
-        now = self._monotonic()
+    async def _remembered(self, model: ModelName) -> str:
         route = self._routes.get(model)
-        if route is None or route.until < now:
-            route = _Route(self.address(model), now + _REMEMBERED_SECONDS)
-            self._routes[model] = route
-        return route.address
+        if route is not None and self._monotonic() <= route.until:
+            return route.address
+        address = await self._look_up(model)
+        self._routes[model] = _Route(address, self._monotonic() + _REMEMBERED_SECONDS)
+        return address
+
+    async def _look_up(self, model: ModelName) -> str:
+        """Look up in a thread, since a store may take its time; whoever asks meanwhile shares the answer."""
+        looking = self._looking.get(model)
+        if looking is None or looking.get_loop() is not asyncio.get_running_loop():
+            looking = asyncio.ensure_future(asyncio.to_thread(self.address, model))
+            self._looking[model] = looking
+            looking.add_done_callback(lambda _: self._looking.pop(model, None))
+        return await asyncio.shield(looking)
 
     def _http(self) -> httpx.AsyncClient:
         import httpx

@@ -1,0 +1,218 @@
+"""The stable address: whom it leads to, what it does when a deployment is gone, and what it tells where nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from builders import Bench
+
+from handlers import scoring
+from handlers.answers import Answer, Request, error_answer
+from mlops_core.application import Application, Limits
+from mlops_core.domain.errors import HeadraceError
+from mlops_core.domain.ids import DeploymentName, ModelName, ModelVersion, deployment_of_version
+from mlops_core.ports import DeploymentStatus
+from mlops_core.services.routing import Router
+
+MODEL = ModelName("diabetes")
+
+# The router's connections end with their event loop.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@dataclass
+class Deployment:
+    """A deployment that answers what the test says, on a real socket."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b"[7.0]"
+    dies: bool = False
+    asked: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    address: str = ""
+
+
+Serve = Callable[..., Deployment]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start deployments; all are stopped in the end."""
+    running: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
+
+    def start(**answer: Any) -> Deployment:
+        deployment = Deployment(**answer)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                deployment.asked.append(({key.lower(): value for key, value in self.headers.items()}, body))
+                if deployment.dies:
+                    self.close_connection = True
+                    return
+                self.send_response(deployment.status)
+                for name, value in {**deployment.headers, "content-length": str(len(deployment.body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(deployment.body)
+
+            def log_message(self, *_: object) -> None:
+                """Nobody reads it."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        running.append((server, thread))
+        deployment.address = f"http://127.0.0.1:{server.server_port}"
+        return deployment
+
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def of_version(number: int) -> DeploymentName:
+    return deployment_of_version(MODEL, ModelVersion(str(number)))
+
+
+def lead_to(bench: Bench, name: DeploymentName, address: str) -> None:
+    bench.deployer.states[name] = DeploymentStatus(name, "ready", address)
+
+
+@pytest.fixture
+def live(bench: Bench) -> Bench:
+    """A bench whose first version is in service; where, the test says."""
+    bench.deliver(bench.push(1))
+    return bench
+
+
+def impatient(app: Application) -> Application:
+    """The same application, whose router thinks that each look at the clock takes a second."""
+    seconds = itertools.count()
+    return replace(app, router=Router(app.world, monotonic=lambda: float(next(seconds))))
+
+
+async def ask(app: Application, body: bytes = b"[[1]]", **headers: str) -> Answer:
+    try:
+        return await scoring.score(app, Request(body, headers, {"model": MODEL}))
+    except HeadraceError as error:
+        return error_answer(error)
+
+
+def score(app: Application, body: bytes = b"[[1]]", **headers: str) -> Answer:
+    return asyncio.run(ask(app, body, **headers))
+
+
+def sentence(answer: Answer) -> str:
+    text: str = json.loads(answer.body)["error"]
+    assert text.endswith("."), text
+    return text
+
+
+def test_a_request_is_answered_by_the_champion(live: Bench, serve: Serve) -> None:
+    deployment = serve(headers={"x-headrace-model-version": "1", "server": "x"})
+    lead_to(live, of_version(1), deployment.address)
+
+    answer = score(live.app, b"[[2]]", **{"content-type": "application/json", "x-functions-key": "k", "cookie": "c"})
+
+    assert (answer.status, answer.body) == (200, b"[7.0]")
+    assert answer.headers == {"x-headrace-model-version": "1"}
+    [(headers, body)] = deployment.asked
+    assert body == b"[[2]]"
+    assert headers["content-type"] == "application/json"
+    assert not {"x-functions-key", "cookie"} & set(headers), "what proves the caller to us is not the model's business"
+
+
+def test_without_a_champion_the_answer_says_so_and_what_to_do(bench: Bench) -> None:
+    answer = score(bench.app)
+
+    assert answer.status == 404
+    assert "'diabetes'" in sentence(answer)
+    assert "Push a project that trains it." in sentence(answer)
+
+
+@pytest.mark.parametrize("how", [{"dies": True}, {"status": 503, "body": b"{}"}])
+def test_a_deployment_that_dies_or_stops_meanwhile_is_asked_for_its_successor(
+    live: Bench, serve: Serve, how: dict[str, Any]
+) -> None:
+    ending, successor = serve(**how), serve(body=b"[8.0]")
+    lead_to(live, of_version(1), ending.address)
+
+    async def switch() -> Answer:
+        asking = asyncio.create_task(ask(live.app))
+        while not ending.asked:  # noqa: ASYNC110 - it is asked in another thread
+            await asyncio.sleep(0.001)
+        lead_to(live, of_version(1), successor.address)
+        return await asking
+
+    answer = asyncio.run(switch())
+
+    assert (answer.status, answer.body) == (200, b"[8.0]")
+    assert [body for _, body in successor.asked] == [b"[[1]]"]
+
+
+def test_a_deployment_that_is_gone_is_a_503_with_the_time_to_wait(live: Bench) -> None:
+    live.deployer.delete(of_version(1))
+
+    answer = score(impatient(live.app))
+
+    assert answer.status == 503
+    assert answer.headers["retry-after"] == "2"
+    assert "Version 1 of model 'diabetes' is not answering at the moment" in sentence(answer)
+    assert "Repeat the request." in sentence(answer)
+
+
+def test_a_deployment_that_refuses_connections_is_a_503_with_the_time_to_wait(live: Bench) -> None:
+    lead_to(live, of_version(1), "http://127.0.0.1:9")
+
+    answer = score(impatient(live.app))
+
+    assert answer.status == 503
+    assert answer.headers["retry-after"] == "2"
+    assert "'diabetes'" in sentence(answer)
+
+
+def test_a_deployment_that_is_overloaded_is_not_asked_again(live: Bench, serve: Serve) -> None:
+    busy = serve(status=503, headers={"retry-after": "1"}, body=b'{"error": "The queue is full."}')
+    lead_to(live, of_version(1), busy.address)
+
+    answer = score(live.app)
+
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert len(busy.asked) == 1
+
+
+def test_a_request_over_the_limit_is_refused_before_anybody_is_asked(live: Bench, serve: Serve) -> None:
+    deployment = serve()
+    lead_to(live, of_version(1), deployment.address)
+    app = replace(live.app, limits=Limits(score_bytes=100))
+
+    assert score(app, b"x" * 100).status == 200
+    answer = score(app, b"x" * 101)
+
+    assert answer.status == 413
+    assert "101 bytes; at most 100" in sentence(answer)
+    assert len(deployment.asked) == 1
+
+
+def test_many_requests_at_once_are_looked_up_once(live: Bench, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    lead_to(live, of_version(1), serve().address)
+    looked = []
+    found = live.app.router.address
+    monkeypatch.setattr(live.app.router, "address", lambda model: looked.append(model) or found(model))
+
+    async def all_at_once() -> list[Answer]:
+        return await asyncio.gather(*(ask(live.app) for _ in range(20)))
+
+    assert {answer.status for answer in asyncio.run(all_at_once())} == {200}
+    assert len(looked) == 1
