@@ -7,6 +7,7 @@ connection, but for `fetch_remote` to an address that was allowed. What git prin
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -186,12 +187,11 @@ def _start(
 def _wait_within(process: subprocess.Popen[bytes], repository: Path, limit_bytes: int) -> None:
     """Wait for a fetch and look at what it has written so far, since git itself knows no limit."""
     for _ in range(int(_SECONDS / _POLL_SECONDS)):
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            if _size(repository) > limit_bytes:
-                raise TooLargeError(f"The commit has more than {limit_bytes} bytes. Keep data out of git.") from None
-        else:
+        if _size(repository) > limit_bytes:
+            raise TooLargeError(f"The commit has more than {limit_bytes} bytes. Keep data out of git.")
+        if process.returncode is not None:
             return
     raise TemporaryError(f"git fetch into '{repository}' took more than {_SECONDS} s.")
 
