@@ -91,17 +91,19 @@ def unpack_archive(file: BinaryIO, form: Literal["tar.gz", "zip"], folder: Path)
 
     Raises: BadInputError, TooLargeError.
     """
-    into = _Folder(folder)
+    most = min(_MOST_BYTES, file.seek(0, io.SEEK_END) * _MOST_RATIO + _ANY_RATIO_BYTES)
+    file.seek(0)
+    into = _Folder(folder, most)
     with _readable():
         if form == "zip":
             _unpack_zip(file, into)
         else:
-            _unpack_tar(file, into)
+            _unpack_tar(file, into, most)
 
 
-def _unpack_tar(file: BinaryIO, into: _Folder) -> None:
+def _unpack_tar(file: BinaryIO, into: _Folder, most: int) -> None:
     with tempfile.TemporaryFile() as plain:
-        _decompress(file, plain)
+        _decompress(file, plain, most)
         # Not as a stream: a header that claims gigabytes is one read here, which can be refused.
         with tarfile.open(fileobj=_SmallReads(plain), mode="r:") as tar:
             for member in tar:
@@ -115,12 +117,9 @@ def _unpack_tar(file: BinaryIO, into: _Folder) -> None:
                     into.write(inside, tar.extractfile(member), executable=bool(member.mode & 0o100))
 
 
-def _decompress(file: BinaryIO, plain: BinaryIO) -> None:
-    """Decompress, with a cap on the bytes and on how much more they become. Raises TooLargeError."""
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    most, written = min(_MOST_BYTES, size * _MOST_RATIO + _ANY_RATIO_BYTES), 0
-    unzipped = gzip.GzipFile(fileobj=file)
+def _decompress(file: BinaryIO, plain: BinaryIO, most: int) -> None:
+    """Decompress no more than a number of bytes. Raises TooLargeError."""
+    unzipped, written = gzip.GzipFile(fileobj=file), 0
     while chunk := unzipped.read(_CHUNK_BYTES):
         written += len(chunk)
         if written > most:
@@ -200,8 +199,9 @@ def _folder_around(members: list[zipfile.ZipInfo]) -> int:
 class _Folder:
     """Writes checked files, never more than the limits and never outside."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most: int) -> None:
         self._folder = folder
+        self._most = most
         self._members = 0
         self._bytes = 0
 
@@ -221,7 +221,7 @@ class _Folder:
             with content, target.open("xb") as file:
                 while chunk := content.read(_CHUNK_BYTES):
                     self._bytes += len(chunk)
-                    if self._bytes > _MOST_BYTES:
+                    if self._bytes > self._most:
                         raise _too_large()
                     file.write(chunk)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,7 @@ from mlops_core.domain.errors import PermanentError
 from mlops_core.domain.ids import CommitId, ProjectName
 from mlops_core.ports import ProjectRecord
 
+CHECKOUT = Path(__file__).parents[3]
 COMMIT = CommitId("a" * 40)
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nx\n-----END RSA PRIVATE KEY-----"
 
@@ -75,8 +79,6 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_a_project_of_a_host_that_is_not_configured_cannot_be_fetched() -> None:
-    from pathlib import Path
-
     project = ProjectRecord(
         name=ProjectName("x"), host="gitlab", repository="a/x", clone_url="https://gitlab.com/a/x.git"
     )
@@ -134,3 +136,18 @@ def test_the_log_of_httpx_has_no_queries_and_that_of_httpcore_no_answers() -> No
     assert hide_addresses(record)
     assert record.getMessage() == 'HTTP Request: GET https://codeload.example.com/x "HTTP/1.1 200 OK"'
     assert not hide_addresses(answer)
+
+
+def test_configured_hosts_import_nothing_before_their_first_request() -> None:
+    """A cold start for a webhook pays neither for the client nor for the app's signature."""
+    script = (
+        "import sys\n"
+        "from mlops_core.adapters.hosts import build_sources\n"
+        "from mlops_core.adapters.hosts.options import HostOptions\n"
+        f"app = HostOptions(app_id='1', app_private_key={PEM!r})\n"
+        "build_sources({'github': app, 'gitlab': HostOptions(token='t')}, run_address=str)\n"
+        "assert not {'httpx', 'cryptography'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
