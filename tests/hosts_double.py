@@ -50,6 +50,15 @@ class HostsDouble:
         repository = self.forms[host].repositories[NAMES.get(host, "acme/x")] = Repository(git_dir)
         return repository
 
+    def reset(self) -> None:
+        """Forget all but the addresses. Raises AssertionError where a request was not of the documented form."""
+        for source in self.made:
+            source.close()
+        found, self.violations = self.violations, []
+        self.made, self.calls, self.trouble = [], [], lambda _: None
+        self.forms = {host: form(self.base, self.archive_base) for host, form in FORMS.items()}
+        assert found == []
+
     @property
     def github(self) -> GitHub:
         form = self.forms["github"]
@@ -173,21 +182,19 @@ def running() -> Iterator[HostsDouble]:
     double = HostsDouble()
     servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(double, ask)) for ask in (double.answer, double.archive)]
     double.base, double.archive_base = (f"http://127.0.0.1:{server.server_port}" for server in servers)
-    double.forms = {host: form(double.base, double.archive_base) for host, form in FORMS.items()}
+    double.reset()
     threads = [threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}) for server in servers]
     for thread in threads:
         thread.start()
     try:
         yield double
     finally:
-        for source in double.made:
-            source.close()
         for server in servers:
             server.shutdown()
             server.server_close()
         for thread in threads:
             thread.join()
-    assert double.violations == []
+    double.reset()
 
 
 def make_repository(folder: Path, *, branches: int = 5, message: str = "x") -> tuple[Path, str]:

@@ -32,12 +32,18 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommitId
     return bare, CommitId(commit)
 
 
-@pytest.fixture
-def double(repository: tuple[Path, CommitId]) -> Iterator[HostsDouble]:
+@pytest.fixture(scope="module")
+def servers() -> Iterator[HostsDouble]:
     with running() as started:
-        for host in HOSTS:
-            started.add(host, repository[0])
         yield started
+
+
+@pytest.fixture
+def double(servers: HostsDouble, repository: tuple[Path, CommitId]) -> Iterator[HostsDouble]:
+    for host in HOSTS:
+        servers.add(host, repository[0])
+    yield servers
+    servers.reset()
 
 
 @pytest.fixture

@@ -134,10 +134,16 @@ STATES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def double() -> Iterator[HostsDouble]:
+@pytest.fixture(scope="module")
+def servers() -> Iterator[HostsDouble]:
     with running() as started:
         yield started
+
+
+@pytest.fixture
+def double(servers: HostsDouble) -> Iterator[HostsDouble]:
+    yield servers
+    servers.reset()
 
 
 @pytest.mark.parametrize("host", HOSTS)

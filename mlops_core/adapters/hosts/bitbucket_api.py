@@ -2,8 +2,8 @@
 Bitbucket Cloud's REST API, version 2.0.
 
 Source: developer.atlassian.com/cloud/bitbucket/rest, groups source, refs (with `q`, filtering), commits, commit statuses
-(`key` of at most 40 letters, `url` must be one). Archives have no API: they are at
-bitbucket.org/WORKSPACE/NAME/get/COMMIT.tar.gz, which takes the same authentication.
+(`key` of at most 40 letters, `url` must be one; since 2021 only who made a status may overwrite it). Archives have no API:
+they are at bitbucket.org/WORKSPACE/NAME/get/COMMIT.tar.gz, which takes the same authentication.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class BitbucketDialect:
     title = "Bitbucket Cloud"
     rights: Mapping[Right, str] = {
         "read": "'Repositories: Read' (scope 'read:repository:bitbucket' of an API token)",
-        "status": "'Repositories: Write' (scope 'write:repository:bitbucket' of an API token)",
+        "status": "'Repositories: Read' (scope 'read:repository:bitbucket' of an API token), and to belong to who showed the "
+        "status first",
     }
     archive_format: ArchiveFormat = "tar.gz"
     archive_hosts: tuple[str, ...] = ()

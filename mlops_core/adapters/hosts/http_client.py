@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TIMEOUT_SECONDS, _CONNECT_SECONDS = 20.0, 5.0
-_CHUNK_BYTES = 1 << 16
 # A page of 1,000 refs of Azure DevOps has half a megabyte.
 _JSON_BYTES = 10_000_000
 _WORDS_BYTES = 4_096
@@ -45,6 +44,7 @@ _MOST_REDIRECTS = 3
 _DOWNLOAD_SECONDS = 120.0
 # Bodies as they are: what is counted is then what was sent, and nothing small becomes large.
 _HEADERS = {"user-agent": "headrace", "accept": "*/*", "accept-encoding": "identity"}
+_SECRET_HEADERS = ("authorization", "private-token")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -53,7 +53,7 @@ class HostClient:
     A client of one host.
 
     Args:
-        plain_http: Lets http through, as tests on loopback need it.
+        plain_http: Lets http through and asks no proxy, as tests on loopback need it.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class HostClient:
         for name in ("httpx", "httpcore.http11", "httpcore.http2"):
             logging.getLogger(name).addFilter(hide_addresses)
         timeout = httpx.Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS)
-        return httpx.Client(timeout=timeout, follow_redirects=False, verify=_trusted())
+        return httpx.Client(timeout=timeout, follow_redirects=False, verify=_trusted(), trust_env=not self._plain_http)
 
     def close(self) -> None:
         """Close the connections."""
@@ -206,12 +206,14 @@ class HostClient:
     def _words(self, response: httpx.Response) -> str:
         """Read what a host says of its refusal, in one line, with nothing secret in it."""
         body = bytearray()
-        for chunk in response.iter_bytes(_WORDS_BYTES):
+        began = self._timing.monotonic()
+        for chunk in response.iter_bytes():
             body += chunk
-            if len(body) >= _WORDS_BYTES:
+            if len(body) >= _WORDS_BYTES or self._timing.monotonic() - began > _TIMEOUT_SECONDS:
                 break
         text = " ".join(bytes(body[:_WORDS_BYTES]).decode(errors="replace").split())
-        for secret in self._credential.secrets():
+        sent = (response.request.headers.get(name, "").rpartition(" ")[2] for name in _SECRET_HEADERS)
+        for secret in filter(None, (*self._credential.secrets(), *sent)):
             text = text.replace(secret, "***")
         return text[:500]
 
@@ -231,7 +233,8 @@ class HostClient:
     ) -> None:
         """Read a body, never more than the limit and never for longer than the seconds."""
         began, received = self._timing.monotonic(), 0
-        for chunk in response.iter_bytes(_CHUNK_BYTES):
+        # Each piece as it comes: gathered to larger ones, a host that sends a byte a second would never be noticed.
+        for chunk in response.iter_bytes():
             received += len(chunk)
             if received > limit_bytes:
                 raise TooLargeError(
