@@ -210,6 +210,8 @@ class GitHub(Form):
         return self.raw(repo, call.query["ref"], path, "application/vnd.github.raw+json; charset=utf-8")
 
     def _matching(self, call: Call, repo: Repository, start: str) -> Reply:
+        if not repo.branches():
+            return Reply(409, {"message": "Git Repository is empty."})
         found = [each for each in repo.branches() if each[0].startswith(unquote(start))]
         return Reply(
             200, [{"ref": f"refs/heads/{name}", "object": {"type": "commit", "sha": sha}} for name, sha in found]

@@ -198,6 +198,17 @@ def test_an_answer_of_another_form_is_an_error_of_ours(host: str, answer: bytes,
         assert "Is" in str(error)  # noqa: PT017 - an empty list is an answer too
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_empty_repository_is_told_from_content_that_the_token_cannot_see(host: str, double: HostsDouble) -> None:
+    answers = [Reply(409, {"message": "Git Repository is empty."}), None, Reply(404, {"message": "Not Found"}), None]
+    double.trouble = lambda _: answers.pop(0)
+    source = double.source(host)
+
+    assert source.heads(project_at(host)) == {}
+    with pytest.raises(NotFoundError, match="the token may not see it"):
+        source.heads(project_at(host))
+
+
 def test_a_list_of_branches_that_goes_on_elsewhere_is_not_followed(double: HostsDouble) -> None:
     double.trouble = lambda _: Reply(200, {"values": [], "next": "https://evil.example.com/2.0"})
     source = double.source("bitbucket")

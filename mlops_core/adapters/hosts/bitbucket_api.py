@@ -44,7 +44,7 @@ class BitbucketDialect:
     title = "Bitbucket Cloud"
     rights: Mapping[Right, str] = {
         "read": "'Repositories: Read' (scope 'read:repository:bitbucket' of an API token)",
-        "status": "'Repositories: Read' (scope 'read:repository:bitbucket' of an API token), and to belong to who showed the "
+        "status": "'Repositories: Read' (scope 'read:repository:bitbucket' of an API token), and to be of who showed the "
         "status first",
     }
     archive_format: ArchiveFormat = "tar.gz"

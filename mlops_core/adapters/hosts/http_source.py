@@ -69,7 +69,14 @@ class HttpSourceHost:
 
     def heads(self, project: ProjectRecord) -> Mapping[str, CommitId]:
         """Ask for the newest commits of all branches. Raises TemporaryError, PermanentError."""
-        return self._read_pages(project, self._dialect.branches(project.repository), "list the branches")
+        try:
+            return self._read_pages(project, self._dialect.branches(project.repository), "list the branches")
+        except CannotSeeError as error:
+            self._must_be_seen(project)
+            # A token that sees the repository but not its content must not look like a repository without branches.
+            if not error.empty:
+                raise
+            return {}
 
     def set_status(
         self,

@@ -12,11 +12,17 @@ _SECONDARY_WORDS = ("secondary rate limit", "abuse detection")
 
 
 class CannotSeeError(NotFoundError):
-    """The host knows no such thing, or hides it from this token, which hosts do not tell apart."""
+    """
+    The host knows no such thing, or hides it from this token, which hosts do not tell apart.
 
-    def __init__(self, title: str, doing: str, *, needed: str) -> None:
+    Attributes:
+        empty: The host says that the repository has no commits yet.
+    """
+
+    def __init__(self, title: str, doing: str, *, needed: str, words: str) -> None:
         super().__init__(f"answer of {title} to", doing, advice="")
         advice = f"Look at the name; the token needs {needed}."
+        self.empty = "empty" in words.lower()
         self.args = (f"{title} found nothing, to {doing}: it does not exist, or the token may not see it. {advice}",)
 
 
@@ -51,8 +57,8 @@ def of_answer(status: int, words: str, *, title: str, doing: str, needed: str) -
         )
     if status == HTTPStatus.FORBIDDEN:
         return PermanentError(f"{title} refused to {doing}: the token has no right to it. It needs {needed}.{said}")
-    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        return CannotSeeError(title, doing, needed=needed)
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE) or (status == HTTPStatus.CONFLICT and "empty" in words):
+        return CannotSeeError(title, doing, needed=needed, words=words)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return PermanentError(
             f"{title} sent the wish to {doing} on to another address: the repository was renamed, or the host's address is "
