@@ -108,6 +108,12 @@ class Router:
                 self._routes.pop(model, None)
             await asyncio.sleep(_PAUSE_SECONDS)
 
+    async def close(self) -> None:
+        """Close the connections, on the event loop that they belong to."""
+        if self._client is not None:
+            await self._client[1].aclose()
+            self._client = None
+
     async def _attempt(self, model: ModelName, body: bytes, headers: Mapping[str, str]) -> Scored:
         address = await self._remembered(model)
         answer = await self._http().post(f"{address}/score", content=body, headers=dict(headers))

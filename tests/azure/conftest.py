@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,25 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import azurite
 from aml_double import AzureMlDouble
 from aml_jobs import JobHouse
+from loopback import DOMAIN, PLAIN, workspace_of
 from tls import Certificate, make_certificate
 
-from mlops_core.adapters.azure.workspace import Workspace, WorkspaceOptions
+from mlops_core.adapters.azure.workspace import Workspace
 from mlops_core.adapters.local.mlflow_server import MlflowServer
-
-DOMAIN = "core.localhost"
-PLAIN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}  # noqa: TID251 - real processes
-
-
-class LoopbackCredential:
-    """Tokens in the form that the clients look into; nobody on loopback checks a signature."""
-
-    def get_token(self, *scopes: str, **_: Any) -> Any:
-        from azure.core.credentials import AccessToken
-
-        audience = scopes[0].removesuffix("/.default").rstrip("/")
-        parts = [{"alg": "none", "typ": "JWT"}, {"aud": audience, "oid": "o", "tid": "t"}]
-        head, body = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
-        return AccessToken(f"{head}.{body}.eA", int(time.time()) + 3600)
 
 
 @pytest.fixture(scope="session")
@@ -85,26 +67,6 @@ def azure_ml(
     double.start()
     yield double
     double.stop()
-
-
-def workspace_of(double: AzureMlDouble, account: azurite.Azurite) -> Workspace:
-    """The adapters' own workspace object, pointed at the double."""
-    port = account.blob.split(":")[2].split("/")[0]
-    cloud = {
-        "azure_portal": "https://portal.azure.com/",
-        "resource_manager": f"{double.address}/",
-        "active_directory": "https://login.microsoftonline.com/",
-        "aml_resource_id": "https://ml.azure.com/",
-        "storage_endpoint": f"{DOMAIN}:{port}",
-        "registry_discovery_endpoint": f"{double.address}/",
-    }
-    options = WorkspaceOptions(
-        subscription="00000000-0000-0000-0000-000000000001",
-        resource_group="group",
-        workspace="workspace",
-        client={"cloud": "loopback", "cloud_metadata": cloud},
-    )
-    return Workspace(options, LoopbackCredential())
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,54 @@
+"""Azure's public names on loopback: a credential, and the cloud that azure-ai-ml is told of."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from typing import Any
+
+import azurite
+from aml_double import AzureMlDouble
+
+from mlops_core.adapters.azure.workspace import Workspace, WorkspaceOptions
+
+SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
+DOMAIN = "core.localhost"
+PLAIN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}  # noqa: TID251 - real processes
+
+
+class LoopbackCredential:
+    """Tokens in the form that the clients look into; nobody on loopback checks a signature."""
+
+    def get_token(self, *scopes: str, **_: Any) -> Any:
+        from azure.core.credentials import AccessToken
+
+        audience = scopes[0].removesuffix("/.default").rstrip("/")
+        now = int(time.time())
+        claims = {"aud": audience, "iss": "https://sts.windows.net/t/", "oid": "o", "tid": "t"}
+        parts = [{"alg": "none", "typ": "JWT"}, {**claims, "iat": now - 60, "nbf": now - 60, "exp": now + 3600}]
+        head, body = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
+        return AccessToken(f"{head}.{body}.eA", int(time.time()) + 3600)
+
+
+def cloud_of(double: AzureMlDouble, account: azurite.Azurite) -> dict[str, Any]:
+    """Arguments of `MLClient` that point it at the double."""
+    port = account.blob.split(":")[2].split("/")[0]
+    metadata = {
+        "azure_portal": "https://portal.azure.com/",
+        "resource_manager": f"{double.address}/",
+        "active_directory": "https://login.microsoftonline.com/",
+        "aml_resource_id": "https://ml.azure.com/",
+        "storage_endpoint": f"{DOMAIN}:{port}",
+        "registry_discovery_endpoint": f"{double.address}/",
+    }
+    return {"cloud": "loopback", "cloud_metadata": metadata}
+
+
+def workspace_of(double: AzureMlDouble, account: azurite.Azurite) -> Workspace:
+    """The adapters' own workspace object, pointed at the double."""
+    options = WorkspaceOptions(
+        subscription=SUBSCRIPTION, resource_group="group", workspace="workspace", client=cloud_of(double, account)
+    )
+    return Workspace(options, LoopbackCredential())
