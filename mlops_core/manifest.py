@@ -2,38 +2,28 @@
 Read `mlops.yaml`: text in, `ProjectSpec` out, or an error that names line and key of everything that is wrong.
 
 The build job, `headrace validate` and the policy call it. YAML that could grow (anchors and aliases, deep nesting, huge
-files) and duplicate keys are refused before anything is built from it: 400 bytes of aliases can become gigabytes.
+files), tags and duplicate keys are refused before anything is built from it: 400 bytes of aliases can become gigabytes.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from pathlib import Path as FilePath
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from mlops_core.domain.errors import BadInputError
 from mlops_core.domain.project import ProjectSpec
+from mlops_core.manifest_wording import place_of, sentence, without_echoes
 
 # A hundred times the size of a long real one.
 MAX_BYTES = 262_144
 MAX_DEPTH = 20
-# Sections that the design names and this version does not act on; silence about them would be a lie.
-_NOT_YET = {
-    "monitor": "watching live predictions",
-    "batch": "batch scoring",
-    "notify": "notifications",
-    "schedule": "retraining on a schedule",
-    "new_data": "retraining on new data",
-    "canary": "shifting traffic step by step",
-    "holdout": "comparing on a holdout",
-    "data_gates": "gates on the training data",
-    "retrain": "the retraining policy",
-}
+
+_ADD_IT = "Add and commit it, or change the path."
 
 Path = tuple[str | int, ...]
 
@@ -73,8 +63,40 @@ def read_manifest(text: bytes, filename: str = "mlops.yaml") -> ProjectSpec:
     try:
         return ProjectSpec.model_validate(data)
     except ValidationError as error:
-        problems = [_problem(dict(detail), lines) for detail in error.errors(include_url=False)]
+        details = without_echoes([dict(detail) for detail in error.errors(include_url=False)])
+        problems = [_problem(detail, lines) for detail in details]
         raise ManifestError(filename, sorted(problems, key=lambda problem: problem.line)) from None
+
+
+def missing_files(root: FilePath, spec: ProjectSpec, text: bytes, filename: str) -> list[Problem]:
+    """
+    Find what `mlops.yaml` names and the repository does not have.
+
+    Args:
+        root: The folder of `mlops.yaml`, which its paths start at.
+        text: What it says, for the lines.
+    """
+    _, lines = load_with_lines(text, filename)
+    return [
+        Problem(
+            lines.get(_longest_known(key, lines), 1), _dotted(key), f"there is no '{path}' in the repository. {_ADD_IT}"
+        )
+        for key, path in _declared(spec)
+        if not (root / path).exists()
+    ]
+
+
+def _declared(spec: ProjectSpec) -> Iterator[tuple[Path, str]]:
+    yield ("train", "pipeline"), spec.train.pipeline
+    for number, path in enumerate(spec.build.assets):
+        yield ("build", "assets", number), path
+    if spec.release.serve.code:
+        yield ("release", "serve", "code"), spec.release.serve.code
+    for number, stage in enumerate(spec.release.stages):
+        if stage.smoke:
+            yield ("release", "stages", number, "smoke", "request"), stage.smoke.request
+    for name, path in spec.local.data.items():
+        yield ("local", "data", name), path
 
 
 def load_with_lines(text: bytes, filename: str) -> tuple[object, Mapping[Path, int]]:
@@ -105,7 +127,8 @@ def load_with_lines(text: bytes, filename: str) -> tuple[object, Mapping[Path, i
         raise ManifestError(filename, [Problem(line, "", f"it is not YAML: {error.problem}.")]) from None
     except (yaml.YAMLError, ValueError) as error:
         # A date such as 2026-99-99 is refused by the constructor with a plain ValueError.
-        raise ManifestError(filename, [Problem(1, "", f"it is not YAML: {error}.")]) from None
+        reason = str(error).partition("\n")[0]
+        raise ManifestError(filename, [Problem(1, "", f"it is not YAML: {reason}.")]) from None
 
 
 def _refuse_growth(decoded: str, filename: str) -> None:
@@ -114,6 +137,11 @@ def _refuse_growth(decoded: str, filename: str) -> None:
         line = getattr(token.start_mark, "line", 0) + 1
         if isinstance(token, yaml.AliasEvent) or getattr(token, "anchor", None):
             message = "anchors and aliases (& and *) are not allowed. Write the value out."
+            raise ManifestError(filename, [Problem(line, "", message)])
+        tag = getattr(token, "tag", None)
+        if tag is not None:
+            # Besides being able to make objects, a tag such as !!bool makes the loader raise whatever it likes.
+            message = f"tags (!) are not allowed, and there is '{tag}'. Write the plain value."
             raise ManifestError(filename, [Problem(line, "", message)])
         if isinstance(token, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             depth += 1
@@ -142,57 +170,19 @@ def _collect(node: yaml.Node, path: Path, lines: dict[Path, int], filename: str)
             _collect(item, (*path, index), lines, filename)
 
 
-def _problem(detail: dict[str, Any], lines: Mapping[Path, int]) -> Problem:
-    location: Path = tuple(detail["loc"])
+def _problem(detail: Mapping[str, Any], lines: Mapping[Path, int]) -> Problem:
+    location = place_of(detail)
     known = _longest_known(location, lines)
-    line = lines.get(known, 1)
     key = _dotted(location if detail["type"] in ("missing", "extra_forbidden") else known)
-    return Problem(line, key, _message(detail, location))
-
-
-def _message(detail: dict[str, Any], location: Path) -> str:
-    kind, given = detail["type"], detail.get("input")
-    if kind == "extra_forbidden":
-        return _unknown_key(location)
-    if kind == "missing":
-        return "this key is required and missing."
-    text = str(detail["msg"]).removeprefix("Value error, ")
-    text = text[:1].lower() + text[1:] if not text.startswith("'") else text
-    shown = "" if isinstance(given, (dict, list)) or f"'{given}'" in text else f" (it is '{given}')"
-    return f"{text.rstrip('.')}{shown}."
-
-
-def _unknown_key(location: Path) -> str:
-    key = str(location[-1])
-    if key in _NOT_YET:
-        return f"{_NOT_YET[key]} is not part of this version of Headrace. Remove the key."
-    known = _keys_at(ProjectSpec, location[:-1])
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if near:
-        return f"unknown key '{key}'. Did you mean '{near[0]}'?"
-    return f"unknown key '{key}'. Known keys here: {', '.join(known)}."
-
-
-def _keys_at(model: type[BaseModel], location: Path) -> list[str]:
-    kind: Any = model
-    for step in location:
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and step in kind.model_fields:
-            kind = _strip(kind.model_fields[str(step)].annotation)
-        elif isinstance(step, int) and get_origin(kind) in (tuple, list):
-            kind = _strip(get_args(kind)[0])
-    return sorted(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
-
-
-def _strip(annotation: Any) -> Any:
-    if get_origin(annotation) in (Union, UnionType):
-        return next(arg for arg in get_args(annotation) if arg is not type(None))
-    return annotation
+    return Problem(lines.get(known, 1), key, sentence(detail, location))
 
 
 def _longest_known(location: Path, lines: Mapping[Path, int]) -> Path:
     for end in range(len(location), -1, -1):
-        if location[:end] in lines:
-            return location[:end]
+        for known in (location[:end], tuple(str(step) for step in location[:end])):
+            # Keys of YAML may be numbers; the lines are kept by their text.
+            if known in lines:
+                return known
     return ()
 
 

@@ -34,15 +34,20 @@ def told_errors() -> Iterator[None]:
             opened.callback(_OPEN.reset, _OPEN.set(opened))
             yield
     except HeadraceError as error:
-        err.print(f"[bold red]✗[/bold red] {_escaped(str(error))}")
+        tell_problem(str(error))
         raise typer.Exit(1) from None
     except OSError as error:
         place = f"'{error.filename}': " if error.filename else ""
         advice = _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Give a place that can be written to."
-        err.print(f"[bold red]✗[/bold red] {_escaped(place)}{error.strerror or error}. {advice}")
+        tell_problem(f"{place}{error.strerror or error}. {advice}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def tell_problem(text: str) -> None:
+    """Print one thing that is wrong, with its mark."""
+    err.print(f"[bold red]✗[/bold red] {_escaped(text)}")
 
 
 def settings() -> Settings:

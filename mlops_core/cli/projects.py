@@ -13,13 +13,13 @@ from typing import Annotated
 
 import typer
 
-from mlops_core.cli.context import err, out, settings, told_errors
+from mlops_core.cli.context import err, out, settings, tell_problem, told_errors
 from mlops_core.cli.initialise import write_manifest
 from mlops_core.cli.inspection import inspect
 from mlops_core.cli.up import DataOption
-from mlops_core.domain.errors import BadInputError, HeadraceError, RefusedError
+from mlops_core.domain.errors import BadInputError, RefusedError
 from mlops_core.domain.project import ProjectSpec
-from mlops_core.manifest import read_manifest
+from mlops_core.manifest import ManifestError, missing_files, read_manifest
 from mlops_core.ports import ProjectRecord
 from mlops_core.settings import process_environment
 
@@ -94,26 +94,24 @@ def validate(path: PathArgument = Path(), *, manifest: ManifestOption = "mlops.y
             raise BadInputError(
                 f"There is no '{manifest}' in '{root}'. Write one with 'headrace init', then commit it."
             )
-        spec = read_manifest(file.read_bytes(), manifest)
-        out.print(f"[green]✓[/green] {manifest}")
-        problems = _problems_of(spec, root, manifest)
+        problems = _problems_of(root, manifest)
         for problem in problems:
-            err.print(f"[bold red]✗[/bold red] {problem}", markup=True)
+            tell_problem(problem)
         if problems:
             raise typer.Exit(1)
-        out.print("[green]✓[/green] every file that it names, and the pipeline")
+        out.print(f"[green]✓[/green] {manifest}, every file that it names, and the pipeline")
 
 
-def _problems_of(spec: ProjectSpec, root: Path, manifest: str) -> list[str]:
-    from mlops_core.jobs.build import check_declared_files
+def _problems_of(root: Path, manifest: str) -> list[str]:
+    from mlops_core.pipelines.errors import PipelineInvalidError, PipelineNotLocalError
     from mlops_core.pipelines.loader import LoadRequest, load_plan
 
-    problems = []
-    folder = (root / manifest).parent
+    text, folder = (root / manifest).read_bytes(), (root / manifest).parent
     try:
-        check_declared_files(folder, spec, manifest)
-    except HeadraceError as error:
-        problems.append(str(error))
+        spec = read_manifest(text, manifest)
+    except ManifestError as error:
+        return [f"{manifest} {problem}" for problem in error.problems]
+    problems = [f"{manifest} {problem}" for problem in missing_files(folder, spec, text, manifest)]
     if (folder / spec.train.pipeline).is_file():
         request = LoadRequest(
             yaml_path=folder / spec.train.pipeline,
@@ -124,8 +122,10 @@ def _problems_of(spec: ProjectSpec, root: Path, manifest: str) -> list[str]:
         )
         try:
             load_plan(request)
-        except HeadraceError as error:
-            problems.append(str(error))
+        except PipelineInvalidError as error:
+            problems += [str(problem) for problem in error.problems]
+        except PipelineNotLocalError as error:
+            problems += [f"{refusal} (this cannot run on a laptop)" for refusal in error.refusals]
     return problems
 
 

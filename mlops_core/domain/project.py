@@ -8,17 +8,55 @@ file never changes a run that is under way.
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints, WithJsonSchema, model_validator
 
 from mlops_core.domain.values import Duration, Fraction, Value
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-RepositoryPath = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^/\\\x00][^\\\x00]*$")]
-ModelLabel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")]
-Scalar = str | int | float | bool
+_NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+_PATH = r"^[^/\\\x00][^\\\x00]*$"
+_LABEL = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$"
+
+
+def _name(text: str) -> str:
+    if re.fullmatch(_NAME, text) is None:
+        raise ValueError(
+            f"'{text}' is no name for it. Use lower-case letters, digits and hyphens, at most 63, a letter or digit first."
+        )
+    return text
+
+
+def _repository_path(text: str) -> str:
+    if "\\" in text:
+        raise ValueError(f"'{text}' has a backslash. Write the path with '/', from the folder of this file.")
+    if re.fullmatch(_PATH, text) is None:
+        raise ValueError(
+            f"'{text}' is no path in the repository. Write it from the folder of this file on, with no '/' before it."
+        )
+    return text
+
+
+def _model_label(text: str) -> str:
+    if re.fullmatch(_LABEL, text) is None:
+        raise ValueError(
+            f"'{text}' is no name of a model. Use letters, digits, '.', '_' and '-', at most 255, a letter or digit first."
+        )
+    return text
+
+
+# What they must be is said by the functions above; the patterns are for editors, which read the schema.
+Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": _NAME})]
+RepositoryPath = Annotated[
+    str,
+    StringConstraints(min_length=1),
+    AfterValidator(_repository_path),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": _PATH}),
+]
+ModelLabel = Annotated[str, AfterValidator(_model_label), WithJsonSchema({"type": "string", "pattern": _LABEL})]
+Scalar = str | int | FiniteFloat | bool
 
 
 class Triggers(Value):
@@ -72,8 +110,8 @@ class Gate(Value):
     """One rule that a challenger must meet. Smaller is better with `max`, larger with `min`."""
 
     metric: str = Field(min_length=1, description="Name of a metric of the registered version.")
-    max: float | None = Field(None, description="Passed when the metric is at most this.")
-    min: float | None = Field(None, description="Passed when the metric is at least this.")
+    max: FiniteFloat | None = Field(None, description="Passed when the metric is at most this.")
+    min: FiniteFloat | None = Field(None, description="Passed when the metric is at least this.")
     no_worse_than: Literal["champion"] | None = Field(
         None,
         description="Passed when the metric is no worse than the champion's, give or take the tolerance.",
@@ -107,8 +145,8 @@ class Serve(Value):
         None,
         description="Environment of the scoring app. Default: what the model itself declares, else the build's.",
     )
-    cpu: float = Field(1.0, gt=0, le=4, description="Cores of one instance.")
-    memory_gb: float = Field(1.5, gt=0, le=16, description="Memory of one instance in GB.")
+    cpu: FiniteFloat = Field(1.0, gt=0, le=4, description="Cores of one instance.")
+    memory_gb: FiniteFloat = Field(1.5, gt=0, le=16, description="Memory of one instance in GB.")
     instances: Literal[1] = Field(1, description="Instances that share the traffic.")
 
 
@@ -117,10 +155,12 @@ class Smoke(Value):
 
     request: RepositoryPath = Field(description="JSON file with the body of one scoring request.")
     requests: int = Field(1, ge=1, le=10_000, description="How many times it is sent.")
-    per_second: float | None = Field(
+    per_second: FiniteFloat | None = Field(
         None, gt=0, le=1000, description="Pace of the requests. Default: one after another."
     )
-    p95_ms: float | None = Field(None, gt=0, description="Limit of the 95th percentile of the answers' time in ms.")
+    p95_ms: FiniteFloat | None = Field(
+        None, gt=0, description="Limit of the 95th percentile of the answers' time in ms."
+    )
 
 
 class Stage(Value):

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_SECONDS = 366 * 86400
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 
 
@@ -41,7 +42,10 @@ def parse_duration(value: object) -> object:
     match = _DURATION.fullmatch(value.strip())
     if match is None:
         raise ValueError(f"'{value}' is no duration. Write a number and s, m, h or d, such as 90s, 10m, 2h or 7d.")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST_SECONDS:
+        raise ValueError(f"'{value[:40]}' is longer than a year. Write a duration such as 90s, 10m, 2h or 7d.")
+    return seconds
 
 
 def parse_fraction(value: object) -> object:
@@ -62,7 +66,7 @@ def _utc(value: datetime) -> datetime:
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    Field(gt=0),
+    Field(gt=0, allow_inf_nan=False),
     # Stored with its unit, so that it can be read back by the same rule.
     PlainSerializer(lambda seconds: f"{seconds}s", return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*[smhd]$", "examples": ["90s", "10m", "2h", "7d"]}),
@@ -70,7 +74,7 @@ Duration = Annotated[
 Fraction = Annotated[
     float,
     BeforeValidator(parse_fraction),
-    Field(ge=0),
+    Field(ge=0, allow_inf_nan=False),
     WithJsonSchema({"type": ["string", "number"], "examples": ["1%", 0.01]}),
 ]
 Timestamp = Annotated[AwareDatetime, AfterValidator(_utc)]

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mlops_core.domain.errors import BadInputError
 from mlops_core.domain.project import ProjectSpec
 from mlops_core.jobs.assets import set_up_assets
 from mlops_core.jobs.environment_files import read_environment
@@ -18,6 +17,7 @@ from mlops_core.jobs.outcome import JobFailedError
 from mlops_core.jobs.request import JobOrder
 from mlops_core.jobs.source import fetch_commit
 from mlops_core.jobs.training import pipeline_run
+from mlops_core.manifest import ManifestError, missing_files
 from mlops_core.pipelines.environments import Environment, EnvironmentMaker
 from mlops_core.pipelines.log_tail import what_matters
 from mlops_core.pipelines.plan import EnvironmentSpec
@@ -68,22 +68,12 @@ def check_declared_files(root: Path, spec: ProjectSpec, manifest: str) -> None:
 
     Args:
         root: The folder of `mlops.yaml`.
-    Raises: BadInputError: Names file and key of all that is missing.
+    Raises: ManifestError: Names file, line and key of all that is missing.
     """
-    declared = [("train.pipeline", spec.train.pipeline)]
-    declared += [(f"build.assets[{number}]", path) for number, path in enumerate(spec.build.assets)]
-    declared += [("release.serve.code", spec.release.serve.code)] if spec.release.serve.code else []
-    declared += [
-        (f"release.stages[{number}].smoke.request", stage.smoke.request)
-        for number, stage in enumerate(spec.release.stages)
-        if stage.smoke
-    ]
-    declared += [(f"local.data[{name}]", path) for name, path in spec.local.data.items()]
-    missing = [
-        f"{key}: there is no '{path}' in the repository." for key, path in declared if not (root / path).exists()
-    ]
+    text = (root / Path(manifest).name).read_bytes()
+    missing = missing_files(root, spec, text, manifest)
     if missing:
-        raise BadInputError("\n".join(f"{manifest}, {line}" for line in missing))
+        raise ManifestError(manifest, missing)
 
 
 def tests_environment(order: JobOrder, first: EnvironmentSpec) -> EnvironmentSpec:
