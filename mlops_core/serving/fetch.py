@@ -10,6 +10,7 @@ identities for Azure resources on an Azure VM to acquire an access token", and t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -238,6 +239,8 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Follow nothing."""
 
 
+@functools.lru_cache(maxsize=1)
 def _opener() -> urllib.request.OpenerDirector:
+    # Once: it reads the trusted certificates, which takes longer than many a file.
     # No proxy: neither the local identity endpoint nor the token is for one.
     return urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())

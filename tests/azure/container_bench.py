@@ -60,11 +60,12 @@ class ContainerBench:
             "registry": "registry.azurecr.io",
             "client": {**self.arm.client_options, **changes.pop("client", {})},
         }
+        image_of: Callable[[DeploymentRequest], ImageState] = changes.pop("image_of", lambda _: self.image)
         files_of: Callable[[DeploymentRequest], ServedFiles] = changes.pop("files_of", lambda _: FILES)
         return ContainerDeployer(
             ContainerOptions(**{**options, **changes}),
             object(),  # type: ignore[arg-type]  # the double's own policy puts the token in
-            image_of=lambda _: self.image,
+            image_of=image_of,
             files_of=files_of,
             clock=self.clock,
             http=self.containers.http,

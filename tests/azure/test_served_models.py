@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import random
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +16,15 @@ from typing import Any
 
 import azurite
 import pytest
-from arm_double import Answer, Request, refuse
+from arm_apps import identity, scoring_app
+from arm_double import GROUP, SUBSCRIPTION
+from arm_registry import REGISTRY, Registry
 from azure.storage.blob import BlobServiceClient, ContainerClient
 from builders import PROJECT, commit_id
 from container_bench import ContainerBench, container_bench
 from tls import Certificate
 
+from mlops_core.adapters.azure.scoring_image import ImageOptions, ScoringImages
 from mlops_core.adapters.azure.served_files import ServedFilesStore
 from mlops_core.adapters.azure.source import CommitFiles
 from mlops_core.domain.errors import BadInputError, NotFoundError, PermanentError
@@ -96,29 +97,6 @@ def request_for(version: str, **serve: Any) -> DeploymentRequest:
     return DeploymentRequest(name, MODEL, ModelVersion(version), PROJECT, COMMIT, Serve(**serve))
 
 
-def scoring_app(environment: Mapping[str, str], port_file: Path) -> list[str]:
-    """Start the real app; what a container has at its root, it has in its folder."""
-    folder = port_file.parent / "var"
-    here = lambda name: environment[f"HEADRACE_SERVING_{name}"].replace("/var/headrace", str(folder))
-    command = [sys.executable, "-m", "mlops_core.serving", "--host", "127.0.0.1", "--port", "0"]
-    command += ["--port-file", str(port_file), "--fetch-to", str(folder), "--model", here("MODEL")]
-    command += ["--linger-seconds", "0.2"]
-    return command + (["--code", here("CODE")] if "HEADRACE_SERVING_CODE" in environment else [])
-
-
-def identity(request: Request) -> Answer | None:
-    """Be the endpoint that hands out a container's tokens."""
-    if request.path != "/identity":
-        return None
-    if request.headers.get("x-identity-header") != "s" or "client_id" not in request.query:
-        return refuse(400, "BadRequest", "who are you?")
-    now = int(time.time())
-    claims = {"aud": "https://storage.azure.com", "iss": "https://sts.windows.net/t/", "oid": "o", "tid": "t"}
-    parts = [{"alg": "none", "typ": "JWT"}, {**claims, "iat": now - 60, "nbf": now - 60, "exp": now + 3600}]
-    head, body = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
-    return Answer(200, {"access_token": f"{head}.{body}.eA"})
-
-
 @contextmanager
 def serving(folder: Path, certificate: Certificate) -> Iterator[ContainerBench]:
     with container_bench(folder, scoring_app) as bench:
@@ -128,8 +106,8 @@ def serving(folder: Path, certificate: Certificate) -> Iterator[ContainerBench]:
         yield bench
 
 
-def settled(bench: ContainerBench, request: DeploymentRequest, store: Store) -> DeploymentStatus:
-    deployer = bench.deployer(files_of=store.served().files_of)
+def settled(bench: ContainerBench, request: DeploymentRequest, store: Store, **changes: Any) -> DeploymentStatus:
+    deployer = bench.deployer(files_of=store.served().files_of, **changes)
     deployer.create(request)
     deadline = time.monotonic() + 60
     while (status := deployer.status(request.name)).state not in ("ready", "failed"):
@@ -172,6 +150,33 @@ def test_a_scoring_script_is_fetched_with_the_project(store: Store, certificate:
         assert status.state == "ready", status
         answer = bench.containers.http.post(f"{status.address}/score", json={"data": [1, 2]})
     assert json.loads(answer.text) == [3, 6]
+
+
+def test_two_versions_with_the_same_packages_run_in_one_image_that_was_built_once(
+    store: Store, certificate: Certificate, tmp_path: Path
+) -> None:
+    (store.folder / "score.py").write_text(SCRIPT)
+    for version in ("1", "2"):
+        store.put(version, {"factor.json": version.encode(), "requirements.txt": b"numpy==2.1\n"})
+    with serving(tmp_path / "groups", certificate) as bench:
+        registry = Registry(bench.arm)
+        registry.instant, bench.containers.is_there = True, registry.has
+        bench.arm.parts.append(registry.answer)
+        bench.arm.open_parts.append(registry.upload_or_log)
+        options = ImageOptions(
+            subscription=SUBSCRIPTION, resource_group=GROUP, registry=REGISTRY, client=bench.arm.client_options
+        )
+        images = ScoringImages(options, object(), bench.clock)  # type: ignore[arg-type]  # see PlainToken
+        image_of = lambda request: images.ensure(store.served().environment_of(request))
+        answers = []
+        for version in ("1", "2"):
+            status = settled(bench, request_for(version, code="score.py"), store, image_of=image_of)
+            assert status.state == "ready", status
+            answers.append(bench.containers.http.post(f"{status.address}/score", json={"data": [5]}).json())
+        used = {group.container["properties"]["image"] for group in bench.containers.groups.values()}
+        images.close()
+    assert answers == [[5], [10]]
+    assert (registry.builds, len(used)) == (1, 1)
 
 
 def test_a_model_that_was_changed_after_its_deployment_is_not_served(
