@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mlops_core.cli import asking, projects, steering
+from mlops_core.cli.azure import azure
 from mlops_core.cli.context import out
 from mlops_core.cli.demo import demo
 from mlops_core.cli.doctor import doctor
@@ -49,6 +50,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(projects.pipeline, name="pipeline")
 app.add_typer(steering.dead_letters, name="dead-letters")
+app.add_typer(azure, name="azure")
 
 
 def _say_version(wanted: bool) -> None:
