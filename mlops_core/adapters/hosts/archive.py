@@ -7,8 +7,10 @@ comment of a zip. So a branch that somebody named like a commit cannot stand in 
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import os
 import tarfile
 import tempfile
 import zipfile
@@ -30,6 +32,8 @@ _LINK, _FOLDER, _FILE, _KIND = 0o120000, 0o040000, 0o100000, 0o170000
 # Text shrinks to a tenth; a bomb to a thousandth.
 _MOST_RATIO, _ANY_RATIO_BYTES = 200, 100_000_000
 _MOST_AT_ONCE_BYTES = 1 << 20
+# Too long, or with letters that this file system does not have.
+_NO_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 _ZIP_TAIL_BYTES = 70_000
 # 50,000 names of 250 letters.
 _MOST_DIRECTORY_BYTES = 16_000_000
@@ -53,7 +57,8 @@ def verify_commit(file: BinaryIO, form: Literal["tar.gz", "zip"], commit: Commit
             with zipfile.ZipFile(file) as archive:
                 named = archive.comment.decode(errors="replace")
         else:
-            named = _named_in_tar(gzip.GzipFile(fileobj=file).read(_HEAD_BYTES))
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                named = _named_in_tar(unzipped.read(_HEAD_BYTES))
     file.seek(0)
     if named and named != commit:
         raise PermanentError(
@@ -119,12 +124,13 @@ def _unpack_tar(file: BinaryIO, into: _Folder, most: int) -> None:
 
 def _decompress(file: BinaryIO, plain: BinaryIO, most: int) -> None:
     """Decompress no more than a number of bytes. Raises TooLargeError."""
-    unzipped, written = gzip.GzipFile(fileobj=file), 0
-    while chunk := unzipped.read(_CHUNK_BYTES):
-        written += len(chunk)
-        if written > most:
-            raise _too_large()
-        plain.write(chunk)
+    written = 0
+    with gzip.GzipFile(fileobj=file) as unzipped:
+        while chunk := unzipped.read(_CHUNK_BYTES):
+            written += len(chunk)
+            if written > most:
+                raise _too_large()
+            plain.write(chunk)
     plain.seek(0)
 
 
@@ -162,9 +168,10 @@ def _unpack_zip(file: BinaryIO, into: _Folder) -> None:
     _look_at_directory(file)
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
+        if len(members) > _MOST_MEMBERS:
+            raise _too_large()
         around = _folder_around(members)
         for member in members:
-            into.count_member()
             mode = member.external_attr >> 16
             if mode & _KIND == _LINK:
                 raise _link(member.filename)
@@ -204,6 +211,7 @@ class _Folder:
         self._most = most
         self._members = 0
         self._bytes = 0
+        self._made: set[Path] = set()
 
     def count_member(self) -> None:
         """Count an entry. Raises TooLargeError."""
@@ -217,16 +225,22 @@ class _Folder:
             raise BadInputError("The commit's archive holds a file without a name.")
         target = self._folder / inside
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.parent not in self._made:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._made.add(target.parent)
             with content, target.open("xb") as file:
                 while chunk := content.read(_CHUNK_BYTES):
                     self._bytes += len(chunk)
-                    if self._bytes > self._most:
+                    if self._bytes > _MOST_BYTES:
                         raise _too_large()
                     file.write(chunk)
+                os.fchmod(file.fileno(), 0o755 if executable else 0o644)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             raise BadInputError(f"The commit's archive holds '{inside}' twice, or as file and as folder.") from None
-        target.chmod(0o755 if executable else 0o644)
+        except OSError as error:
+            if error.errno not in _NO_NAME:
+                raise
+            raise BadInputError(f"The commit holds a path that no file can have: '{str(inside)[:200]}'.") from None
 
 
 def _too_large() -> TooLargeError:
