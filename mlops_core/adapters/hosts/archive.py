@@ -231,7 +231,7 @@ class _Folder:
             with content, target.open("xb") as file:
                 while chunk := content.read(_CHUNK_BYTES):
                     self._bytes += len(chunk)
-                    if self._bytes > _MOST_BYTES:
+                    if self._bytes > self._most:
                         raise _too_large()
                     file.write(chunk)
                 os.fchmod(file.fileno(), 0o755 if executable else 0o644)
