@@ -105,6 +105,7 @@ class Controller:
             except DuplicateEventError:
                 return before
             self._log_taken(before, after, event)
+            self.world.telemetry.event_taken(before, after, event)
             self.hint(after, besides=before)
             return after
         raise TemporaryError(f"Run '{run_id}' was saved by others {_MAX_CONFLICTS} times in a row. It is tried again.")
@@ -133,7 +134,9 @@ class Controller:
         if effect is None:
             return
         try:
-            for fact in self._performers[effect.kind](run, effect):
+            with self.world.telemetry.performing(run, effect):
+                facts = self._performers[effect.kind](run, effect)
+            for fact in facts:
                 self.take(run_id, fact)
         except PermanentError as error:
             self.give_up(run_id, key, str(error))

@@ -139,6 +139,9 @@ class Settings(BaseSettings):
     log_analytics_key: SecretStr | None = None
     """Azure: its key."""
 
+    insights: SecretStr | None = Field(None, validation_alias="APPLICATIONINSIGHTS_CONNECTION_STRING")
+    """Azure: connection string of Application Insights, which gets one trace per run. None tells nobody."""
+
     @property
     def data_folder(self) -> Path:
         """The data folder with the home filled in."""

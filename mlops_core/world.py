@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlops_core.domain.errors import PermanentError
 from mlops_core.ports import (
@@ -15,10 +15,12 @@ from mlops_core.ports import (
     JobRunner,
     ModelRegistry,
     ModelStore,
+    NoTelemetry,
     ProjectRecord,
     ProjectStore,
     RunStore,
     SourceHost,
+    Telemetry,
 )
 
 
@@ -37,6 +39,7 @@ class World:
     deployer: Deployer
     sources: Mapping[str, SourceHost]
     clock: Clock
+    telemetry: Telemetry = field(default_factory=NoTelemetry)
 
     def source_of(self, project: ProjectRecord) -> SourceHost:
         """Find the adapter of a project's repository host. Raises PermanentError where none is configured."""

@@ -8,6 +8,7 @@ pays for tables and Event Grid and for nothing else.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_core.application import Application, Limits, assemble
 from mlops_core.domain.errors import PermanentError
+from mlops_core.ports import NoTelemetry, Telemetry
 from mlops_core.services.reconcile import ReconcilePolicy
 from mlops_core.settings import Settings
 from mlops_core.world import World
@@ -62,6 +64,7 @@ def build_azure(settings: Settings, elsewhere: Elsewhere | None = None) -> Appli
     from mlops_core.adapters.azure.dead_letters import TableDeadLetters
     from mlops_core.adapters.azure.effect_queue import StorageEffectQueue
     from mlops_core.adapters.azure.event_bus import EventGridBus
+    from mlops_core.adapters.azure.insights import write_fields
     from mlops_core.adapters.azure.job_runner import AzureMlJobRunner
     from mlops_core.adapters.azure.model_registry import AzureMlModelRegistry
     from mlops_core.adapters.azure.model_store import TableModelStore
@@ -107,13 +110,25 @@ def build_azure(settings: Settings, elsewhere: Elsewhere | None = None) -> Appli
         deployer=_deployer(settings, other, credential, workspace, registry, commits, clock),
         sources=dict(sources),
         clock=clock,
+        telemetry=_telemetry(settings, credential),
     )
+    write_fields(logging.getLogger())
     return assemble(
         world,
         verifiers=build_verifiers(settings.secrets_of_hosts()),
         policy=ReconcilePolicy(resend_after=timedelta(seconds=settings.resend_after_seconds)),
         limits=Limits(webhook_bytes=settings.webhook_max_bytes, score_bytes=settings.score_max_bytes),
     )
+
+
+def _telemetry(settings: Settings, credential: TokenCredential) -> Telemetry:
+    connection = settings.insights
+    if connection is None:
+        return NoTelemetry()
+    from mlops_core.adapters.azure.insights import insights_exporter
+    from mlops_core.adapters.traces import RunTraces
+
+    return RunTraces(lambda: insights_exporter(connection.get_secret_value(), credential))
 
 
 def storage_account(settings: Settings, credential: TokenCredential) -> StorageAccount:

@@ -26,6 +26,10 @@ from mlops_core.ports.stores import (
     ProjectStore,
     RunStore,
 )
+from mlops_core.ports.telemetry import (
+    NoTelemetry,
+    Telemetry,
+)
 from mlops_core.ports.values import (
     DeadLetter,
     DeploymentRequest,
@@ -56,6 +60,7 @@ __all__ = [
     "JobStatus",
     "ModelRegistry",
     "ModelStore",
+    "NoTelemetry",
     "Page",
     "ProjectRecord",
     "ProjectStore",
@@ -64,4 +69,5 @@ __all__ = [
     "RunStore",
     "SourceHost",
     "Stored",
+    "Telemetry",
 ]
