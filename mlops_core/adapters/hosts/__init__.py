@@ -115,5 +115,7 @@ def build_sources(
         except PermanentError as error:
             problems.append(str(error))
     if problems:
-        raise PermanentError("Repository hosts are not set up as they must be:\n" + "\n".join(problems))
+        raise PermanentError(
+            "Repository hosts are not set up as they must be (HEADRACE_HOSTS):\n" + "\n".join(problems)
+        )
     return made

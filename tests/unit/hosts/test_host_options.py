@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,11 @@ from mlops_core.adapters.hosts.github_api import GitHubDialect
 from mlops_core.adapters.hosts.gitlab_api import GitLabDialect
 from mlops_core.adapters.hosts.http_client import hide_addresses
 from mlops_core.adapters.hosts.options import HostOptions
+from mlops_core.composition.azure import host_options
 from mlops_core.domain.errors import PermanentError
 from mlops_core.domain.ids import CommitId, ProjectName
 from mlops_core.ports import ProjectRecord
+from mlops_core.settings import read_settings
 
 CHECKOUT = Path(__file__).parents[3]
 COMMIT = CommitId("a" * 40)
@@ -151,3 +154,12 @@ def test_configured_hosts_import_nothing_before_their_first_request() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_setting_in_the_documents_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (CHECKOUT / "docs" / "repository-hosts.md").read_text(encoding="utf-8")
+    shown = re.search(r"^    HEADRACE_HOSTS=(.*)$", page, flags=re.MULTILINE)
+    assert shown is not None
+    monkeypatch.setenv("HEADRACE_HOSTS", shown[1])
+
+    assert sorted(build_sources(host_options(read_settings()), run_address=str)) == ["bitbucket", "gitea", "github"]
