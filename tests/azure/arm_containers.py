@@ -69,7 +69,7 @@ class Containers:
         self.silent = False
         """Leave out the view of the instance, as Azure does now and then."""
         self.held = False
-        """Leave new groups pending until `release`."""
+        """Leave new groups pending, and deleted ones as they go, until `release`."""
         self.honours_if_none_match = True
         self.unreachable = False
         self.restarted_in_place: list[str] = []
@@ -98,6 +98,8 @@ class Containers:
         for group in list(self.groups.values()):
             if group.provisioning == "Pending":
                 self._make(group)
+            elif group.provisioning == "Deleting":
+                del self.groups[group.name]
 
     def kill(self, name: str) -> None:
         """Kill a group's process; the group restarts it."""
@@ -173,6 +175,9 @@ class Containers:
     def _delete(self, group: Group) -> Answer:
         gone = self._resource(group)
         self._end(group)
+        if self.held:
+            group.provisioning = "Deleting"
+            return Answer(202, None, self._operation())
         del self.groups[group.name]
         self.on_event(written(f"{GROUPS}/{group.name}", "Microsoft.Resources.ResourceDeleteSuccess"))
         return Answer(200, gone, self._operation())

@@ -1,61 +1,36 @@
-"""Container groups on Azure: what is asked for, and how it goes when Azure does not do as wanted."""
+"""Container groups on Azure: what is asked for, once, and how they are found again."""
 
 from __future__ import annotations
 
-import random
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from arm_containers import GROUPS
-from arm_double import ArmDouble, Fault, Request
-from builders import PROJECT, commit_id
-from container_bench import FILES, IDENTITY, IMAGE, ContainerBench, container_bench, stand_in_command
+from arm_double import ArmDouble, Fault
+from container_bench import (
+    APP,
+    COMMIT,
+    FILES,
+    IDENTITY,
+    IMAGE,
+    ContainerBench,
+    container_bench,
+    request_for,
+    stand_in_command,
+    until,
+)
 
 from mlops_core.adapters.azure.container_group import group_of
 from mlops_core.adapters.azure.scoring_image import ImageState
 from mlops_core.domain.errors import PermanentError, TemporaryError
-from mlops_core.domain.ids import DeploymentName, ModelName, ModelVersion, deployment_of_version
-from mlops_core.domain.project import Serve
+from mlops_core.domain.ids import DeploymentName
 from mlops_core.ports import DeploymentRequest
-
-COMMIT = commit_id(1)
-# Ready at once; `--die` ends it instead, `--unready` answers that it is not.
-APP = """
-import http.server, os, sys
-if "--die" in sys.argv:
-    print("ValueError: the model is broken", flush=True); sys.exit(3)
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = b"still loading" if "--unready" in sys.argv else str(os.getpid()).encode()
-        self.send_response(503 if "--unready" in sys.argv else 200)
-        self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
-    def log_message(self, *args): pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-port_file = sys.argv[sys.argv.index("--port-file") + 1]
-open(port_file + ".new", "w").write(str(server.server_port)); os.rename(port_file + ".new", port_file)
-server.serve_forever(0.02)
-"""
-
-
-def until(read: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not wanted(found := read()):
-        assert time.monotonic() < deadline, f"still {found}"
-        time.sleep(0.01)
-    return found
-
-
-def request_for(number: int = 1, **serve: Any) -> DeploymentRequest:
-    model, version = ModelName("diabetes"), ModelVersion(str(number))
-    name = deployment_of_version(model, version)
-    return DeploymentRequest(name, model, version, PROJECT, COMMIT, Serve(**serve))
 
 
 @pytest.fixture
@@ -139,137 +114,40 @@ def test_a_reply_that_is_cut_after_the_work_leaves_one_group(azure: ContainerBen
     assert azure.arm.count("PUT", GROUPS) == 1
 
 
-def test_a_throttled_creation_is_repeated_when_azure_says(azure: ContainerBench) -> None:
-    azure.arm.faults = [Fault(429, "PUT", code="TooManyRequests", headers={"Retry-After": "17"})]
-    with pytest.raises(TemporaryError) as caught:
+def test_a_group_that_is_still_being_deleted_is_absent_and_made_again_after_that(azure: ContainerBench) -> None:
+    azure.deployer().create(request_for())
+    azure.containers.held = True
+    azure.deployer().delete(request_for().name)
+    assert azure.deployer().status(request_for().name).state == "absent"
+    with pytest.raises(TemporaryError, match="still being deleted"):
         azure.deployer().create(request_for())
-    assert caught.value.retry_after_seconds == 17
+    azure.containers.release()
+    azure.deployer().create(request_for())
+    assert azure.containers.restarted_in_place == []
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "advice"),
+    ("name", "change"),
     [
-        (409, "ContainerGroupQuotaReached", "ask for more in the portal"),
-        (400, "ResourceRequestsExceedLimit", "Ask for less in 'release: serve'"),
+        ("diabetes-v1", lambda body: body["properties"].update(surprise=1)),
+        ("diabetes-v1", lambda body: body["properties"].update(restartPolicy="Sometimes")),
+        ("diabetes-v1", lambda body: body.pop("location")),
+        ("Diabetes_v1", lambda body: None),
+        ("diabetes-v1", lambda body: body["properties"]["ipAddress"].update(dnsNameLabel="a_b")),
     ],
+    ids=["unknown key", "unknown value", "no location", "illegal name", "illegal label"],
 )
-def test_what_only_a_person_can_help_is_told_with_the_next_step(
-    azure: ContainerBench, status: int, code: str, advice: str
-) -> None:
-    azure.arm.faults = [Fault(status, "PUT", code=code)]
-    deployer = azure.deployer()
-    with pytest.raises(PermanentError, match=advice):
-        deployer.create(request_for())
-    assert advice in deployer.status(request_for().name).reason
-    deployer.delete(request_for().name)
-    deployer.create(request_for())
-    assert deployer.status(request_for().name).state != "failed"
-
-
-@pytest.mark.parametrize(("status", "code"), [(400, "InaccessibleImage"), (409, "ServiceUnavailable")])
-def test_what_may_pass_by_itself_is_tried_again_later(azure: ContainerBench, status: int, code: str) -> None:
-    azure.arm.faults = [Fault(status, "PUT", code=code)]
-    with pytest.raises(TemporaryError) as caught:
-        azure.deployer().create(request_for())
-    assert (caught.value.retry_after_seconds or 0) >= 60
+def test_the_double_refuses_what_azure_would(azure: ContainerBench, name: str, change: Callable[[Any], None]) -> None:
+    """The negative control of this suite: with a double that takes anything, its other tests would show nothing."""
     azure.deployer().create(request_for())
-
-
-def test_a_full_quota_of_groups_is_a_sentence(azure: ContainerBench) -> None:
-    azure.containers.quota = 1
-    azure.deployer().create(request_for(1))
-    with pytest.raises(PermanentError, match="Limit: '1'"):
-        azure.deployer().create(request_for(2))
-
-
-def test_an_image_that_cannot_be_pulled_fails_the_deployment(azure: ContainerBench) -> None:
-    azure.containers.unpullable = {IMAGE}
-    azure.deployer().create(request_for())
-    status = azure.deployer().status(request_for().name)
-    assert status.state == "failed"
-    assert "manifest unknown" in status.reason
-    assert "AcrPull" in status.reason
-
-
-def test_a_group_that_azure_could_not_make_fails_with_its_words(azure: ContainerBench) -> None:
-    azure.deployer().create(request_for())
-    azure.containers.fail(request_for().name, "FailedMount", "mount error(2)")
-    status = azure.deployer().status(request_for().name)
-    assert status.state == "failed"
-    assert "mount error(2)" in status.reason
-
-
-def test_an_app_that_ends_again_and_again_fails_with_its_log(tmp_path: Path) -> None:
-    with container_bench(tmp_path, stand_in_command(APP, "--die")) as azure:
-        azure.deployer().create(request_for())
-        read = lambda: azure.deployer().status(request_for().name)
-        status = until(read, lambda found: found.state == "failed")
-    assert "exit code 3" in status.reason
-    assert "ValueError: the model is broken" in status.log_tail
-
-
-def test_an_app_that_runs_but_is_not_ready_is_starting(tmp_path: Path) -> None:
-    with container_bench(tmp_path, stand_in_command(APP, "--unready")) as azure:
-        azure.deployer().create(request_for())
-        read = lambda: azure.deployer().status(request_for().name)
-        assert until(read, lambda found: "still loading" in found.reason).state == "starting"
-
-
-def test_an_app_that_says_for_too_long_that_it_is_not_ready_has_failed(tmp_path: Path) -> None:
-    with container_bench(tmp_path, stand_in_command(APP, "--unready")) as azure:
-        azure.clock.at = datetime.now(UTC)
-        azure.deployer().create(request_for())
-        read = lambda: azure.deployer().status(request_for().name)
-        until(read, lambda found: "still loading" in found.reason)
-        azure.clock.move(minutes=31)
-        assert read().state == "failed"
-        assert "not ready after 30 minutes" in read().reason
-
-
-def test_a_live_app_that_cannot_be_reached_for_a_moment_has_not_failed(azure: ContainerBench) -> None:
-    azure.clock.at = datetime.now(UTC)
-    azure.deployer().create(request_for())
-    read = lambda: azure.deployer().status(request_for().name)
-    until(read, lambda found: found.state == "ready")
-    azure.clock.move(days=9)
-    azure.containers.unreachable = True
-    assert read().state == "starting"
-
-
-def test_a_live_app_that_ended_once_is_started_again_and_has_not_failed(azure: ContainerBench) -> None:
-    azure.containers.pause = 3600  # it stays down for the time of this test
-    azure.deployer().create(request_for())
-    read = lambda: azure.deployer().status(request_for().name)
-    until(read, lambda found: found.state == "ready")
-    azure.clock.move(days=9)
-    azure.containers.groups[request_for().name].restarts = 1
-    azure.containers.kill(request_for().name)
-    until(lambda: azure.containers.groups[request_for().name].ended, bool)
-    assert read().state == "starting"
-
-
-def test_a_group_that_azure_does_not_make_has_failed_after_a_while(azure: ContainerBench) -> None:
-    azure.containers.held = True
-    azure.deployer().create(request_for())
-    assert azure.deployer().status(request_for().name).state == "starting"
-    azure.clock.move(minutes=31)
-    assert azure.deployer().status(request_for().name).state == "failed"
-
-
-def test_an_app_that_was_killed_is_ready_again(azure: ContainerBench) -> None:
-    deployer = azure.deployer()
-    deployer.create(request_for())
-    ready = lambda: deployer.status(request_for().name)
-    until(ready, lambda found: found.state == "ready")
-    azure.containers.kill(request_for().name)
-    until(lambda: azure.containers.groups[request_for().name].restarts, bool)
-    assert until(ready, lambda found: found.state == "ready").address == deployer.address(request_for().name)
-
-
-def test_the_app_is_asked_where_azure_does_not_say_how_it_stands(azure: ContainerBench) -> None:
-    azure.containers.silent = True
-    azure.deployer().create(request_for())
-    until(lambda: azure.deployer().status(request_for().name), lambda found: found.state == "ready")
+    body = put_of(azure.arm)
+    change(body)
+    azure.containers.lose("diabetes-v1")
+    address = f"{azure.arm.address}{GROUPS}/{name}?api-version=2023-05-01"
+    answer = httpx.put(address, json=body, headers={"authorization": "Bearer x"})
+    assert answer.status_code == 400, answer.text
+    assert azure.containers.groups == {}
+    azure.arm.complaints.clear()
 
 
 def test_a_deployment_whose_image_is_being_built_goes_on_when_it_is_there(azure: ContainerBench) -> None:
@@ -301,28 +179,6 @@ def test_an_address_is_asked_for_once_in_seconds(azure: ContainerBench) -> None:
     assert re.fullmatch(r"http://diabetes-v1\..+\.azurecontainer\.io:5001", str(addresses.pop()))
 
 
-def test_an_address_outlives_a_resource_manager_that_does_not_answer_but_not_for_long(azure: ContainerBench) -> None:
-    deployer = azure.deployer(client={"retry_total": 0})
-    deployer.create(request_for())
-    before = deployer.address(request_for().name)
-    azure.arm.faults = [Fault(503, times=10)]
-    azure.clock.move(seconds=60)
-    assert deployer.address(request_for().name) == before
-    azure.clock.move(minutes=2)
-    with pytest.raises(TemporaryError):
-        deployer.address(request_for().name)
-
-
-def test_a_group_that_vanished_is_absent_within_seconds(azure: ContainerBench) -> None:
-    deployer = azure.deployer()
-    deployer.create(request_for())
-    assert deployer.address(request_for().name) is not None
-    azure.containers.lose(request_for().name)
-    azure.clock.move(seconds=6)
-    assert deployer.address(request_for().name) is None
-    assert deployer.status(request_for().name).state == "absent"
-
-
 def test_only_our_own_groups_are_listed_and_orphans_among_them_found(azure: ContainerBench) -> None:
     for number in (1, 2):
         azure.deployer().create(request_for(number))
@@ -344,50 +200,3 @@ def test_secrets_go_to_azure_and_nowhere_else(azure: ContainerBench, caplog: pyt
     deployer.status(request_for().name)
     assert "marked" not in caplog.text
     assert "marked" not in repr(deployer._options)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("groups", [50, pytest.param(200, marks=pytest.mark.full)])
-def test_calls_complete_while_a_third_of_them_is_refused(azure: ContainerBench, groups: int) -> None:
-    """RELIABILITY, test 6: nothing is lost or doubled, Retry-After is kept, at most three times the calls."""
-    chance = random.Random(6)
-    kept: list[tuple[float, str]] = []
-    early: list[str] = []
-
-    def trouble(request: Request) -> Fault | None:
-        now = time.monotonic()
-        early.extend(path for until_, path in kept if path == request.path and now < until_)
-        if chance.random() > 0.3:
-            return None
-        status = chance.choice([429, 500, 503])
-        if status != 429:
-            return Fault(status, headers={"retry-after-ms": "1"})
-        kept.append((now + 0.02, request.path))
-        return Fault(429, headers={"retry-after-ms": "20"})
-
-    azure.arm.trouble = trouble
-    azure.containers.held, azure.containers.quota = True, 1000
-    deployer = azure.deployer(client={"retry_backoff_factor": 0.001})
-    wanted = 0
-
-    def persist(act: Callable[[], Any]) -> Any:
-        """Deliver again, as the queue does."""
-        nonlocal wanted
-        wanted += 1
-        for _ in range(20):
-            try:
-                return act()
-            except TemporaryError as error:
-                time.sleep(error.retry_after_seconds or 0)
-        raise AssertionError("never completed")
-
-    requests = [request_for(number) for number in range(1, groups + 1)]
-    for request in requests:
-        persist(lambda request=request: deployer.create(request))
-        for _ in range(4):
-            assert persist(lambda request=request: deployer.status(request.name)).state == "starting"
-    assert len(azure.containers.groups) == groups
-    assert azure.containers.restarted_in_place == []
-    # A creation looks before it puts, so it is two calls.
-    assert len(azure.arm.calls) <= 3 * (wanted + groups)
-    assert early == []

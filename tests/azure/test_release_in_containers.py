@@ -11,8 +11,7 @@ import pytest
 from arm_containers import GROUPS, Containers
 from arm_double import Fault
 from builders import Bench, make_bench
-from container_bench import IMAGE, ContainerBench, container_bench, stand_in_command
-from test_container_deployer import APP
+from container_bench import APP, IMAGE, ContainerBench, container_bench, stand_in_command
 
 from mlops_core.adapters.azure.scoring_image import ImageState
 from mlops_core.domain.ids import DeploymentName, RunId
