@@ -87,13 +87,15 @@ def fetch_into(source: SourceArchive, project: ProjectRecord, commit: CommitId, 
     with tempfile.TemporaryFile() as file:
         form = source.archive(project, commit, file)
         file.seek(0)
-        unpack_archive(file, form, folder)
+        unpack_archive(file, form, folder, expected=project.manifest)
 
 
-def unpack_archive(file: BinaryIO, form: Literal["tar.gz", "zip"], folder: Path) -> None:
+def unpack_archive(file: BinaryIO, form: Literal["tar.gz", "zip"], folder: Path, *, expected: str = "") -> None:
     """
     Unpack an archive of plain files, without the folder that hosts put around them.
 
+    Args:
+        expected: A file of the commit, which tells whether there is a folder around the files of a zip.
     Raises: BadInputError, TooLargeError.
     """
     most = min(_MOST_BYTES, file.seek(0, io.SEEK_END) * _MOST_RATIO + _ANY_RATIO_BYTES)
@@ -101,7 +103,7 @@ def unpack_archive(file: BinaryIO, form: Literal["tar.gz", "zip"], folder: Path)
     into = _Folder(folder, most)
     with _readable():
         if form == "zip":
-            _unpack_zip(file, into)
+            _unpack_zip(file, into, expected)
         else:
             _unpack_tar(file, into, most)
 
@@ -164,13 +166,13 @@ class _SmallReads(io.RawIOBase):
         return True
 
 
-def _unpack_zip(file: BinaryIO, into: _Folder) -> None:
+def _unpack_zip(file: BinaryIO, into: _Folder, expected: str) -> None:
     _look_at_directory(file)
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         if len(members) > _MOST_MEMBERS:
             raise _too_large()
-        around = _folder_around(members)
+        around = _folder_around(members, expected)
         for member in members:
             mode = member.external_attr >> 16
             if mode & _KIND == _LINK:
@@ -196,11 +198,17 @@ def _look_at_directory(file: BinaryIO) -> None:
         raise _too_large()
 
 
-def _folder_around(members: list[zipfile.ZipInfo]) -> int:
-    """Tell whether all lies in one folder that is an entry itself: `git archive` writes it, Azure DevOps does not."""
-    first = members[0].filename if members else ""
-    one = first.endswith("/") and first.count("/") == 1 and all(each.filename.startswith(first) for each in members)
-    return 1 if one else 0
+def _folder_around(members: list[zipfile.ZipInfo], expected: str) -> int:
+    """
+    Tell whether all lies in one folder that is none of the commit's.
+
+    The file that is expected tells; where it is nowhere, so does the folder's own entry, as `git archive` writes it.
+    """
+    names = [member.filename for member in members]
+    around, slash, _ = names[0].partition("/") if names else ("", "", "")
+    if not slash or expected in names or not all(name.startswith(f"{around}/") for name in names):
+        return 0
+    return 1 if f"{around}/{expected}" in names or names[0] == f"{around}/" else 0
 
 
 class _Folder:

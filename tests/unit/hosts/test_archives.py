@@ -57,14 +57,24 @@ def test_the_folder_around_a_tar_is_left_out(tmp_path: Path) -> None:
     assert files_in(tmp_path) == {"a": b"x", "b/c": b"x"}
 
 
-def test_only_a_folder_that_is_an_entry_is_left_out_of_a_zip(tmp_path: Path) -> None:
-    """Azure DevOps puts none around; a repository whose files are all in one folder keeps it."""
-    unpack_archive(zip_of(("src/a", b"1", 0), ("src/b", b"2", 0o100755)), "zip", tmp_path / "plain")
-    unpack_archive(zip_of(("x-1/", b"", 0), ("x-1/a", b"1", 0)), "zip", tmp_path / "around")
+@pytest.mark.parametrize(
+    ("names", "expected", "found"),
+    [
+        (["src/a", "src/mlops.yaml"], "src/mlops.yaml", {"src/a", "src/mlops.yaml"}),
+        (["repo/a", "repo/mlops.yaml"], "mlops.yaml", {"a", "mlops.yaml"}),
+        (["repo/src/mlops.yaml", "repo/a"], "src/mlops.yaml", {"src/mlops.yaml", "a"}),
+        (["mlops.yaml", "mlops/a"], "mlops.yaml", {"mlops.yaml", "mlops/a"}),
+        (["x-1/", "x-1/a"], "", {"a"}),
+        (["src/a", "src/b"], "", {"src/a", "src/b"}),
+    ],
+)
+def test_the_folder_around_a_zip_is_told_from_one_of_the_commit(
+    names: list[str], expected: str, found: set[str], tmp_path: Path
+) -> None:
+    unpack_archive(zip_of(*((name, b"", 0o100755) for name in names)), "zip", tmp_path, expected=expected)
 
-    assert files_in(tmp_path / "plain") == {"src/a": b"1", "src/b": b"2"}
-    assert (tmp_path / "plain/src/b").stat().st_mode & 0o100
-    assert files_in(tmp_path / "around") == {"a": b"1"}
+    assert set(files_in(tmp_path)) == found
+    assert all((tmp_path / name).stat().st_mode & 0o100 for name in found)
 
 
 @pytest.mark.parametrize("name", ["x/../../evil", "/etc/evil", "x/..", "x/a\\..\\b", "../evil"])
