@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from mlops_core.adapters.azure.failures import RETRIES, azure_calls
+from mlops_core.adapters.azure.storage_calls import NO_RETRIES, repeated
 from mlops_core.adapters.azure.tables import StorageAccount
 from mlops_core.domain.errors import TooLargeError
 
@@ -34,8 +34,9 @@ class StorageEffectQueue:
         if size > _MESSAGE_BYTES:
             raise TooLargeError(f"A message of the effect queue has {size} bytes; at most {_MESSAGE_BYTES} are taken.")
         delay = min(max(0, round(delay_seconds)), _LONGEST_DELAY_SECONDS)
-        with azure_calls(f"putting a message on queue '{self._name}'"):
-            self._send(message, delay)
+        # A message that was put and whose answer was lost is put twice: it is a hint.
+        doing = f"putting a message on queue '{self._name}'"
+        repeated(doing, lambda: self._send(message, delay), self._account.pause)
 
     def _send(self, message: str, delay: int) -> None:
         from azure.core.exceptions import ResourceNotFoundError
@@ -72,13 +73,13 @@ class StorageEffectQueue:
         }
         if account.connection_string is not None:
             return QueueClient.from_connection_string(
-                account.connection_string, self._name, **policies, **RETRIES, **account.client
+                account.connection_string, self._name, **policies, **NO_RETRIES, **account.client
             )
         return QueueClient(
             account.endpoint("queue"),
             self._name,
             credential=account.credential,
             **policies,
-            **RETRIES,
+            **NO_RETRIES,
             **account.client,
         )

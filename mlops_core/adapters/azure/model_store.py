@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlops_core.adapters.azure.tables import ConflictError, Operation, Tables, body_of, key, token, with_body
+from mlops_core.adapters.azure.rows import Operation, Row, body_of, key, token, with_body
+from mlops_core.adapters.azure.tables import ConflictError, Tables, unchanged
 from mlops_core.domain.errors import StaleRunError
 from mlops_core.domain.ids import ModelName
 from mlops_core.domain.model import LedgerEntry, Model
 from mlops_core.ports import Page, Stored
 
-_MODELS = "Models"
+_MODELS, _INDEX = "Models", "Index"
 _RECORD = "model"
+_NAMES = "models"
 _LAST = 10**15
 # A commit writes two ledger rows at the most; the room is for more stages with shares of the traffic.
 _ROOM = 50
+_REMEMBERED = 100
 
 
 class TableModelStore:
@@ -26,13 +29,17 @@ class TableModelStore:
 
     def load(self, name: ModelName) -> Stored[Model]:
         """Read the record; a model never heard of is an empty one with version 0."""
+        return self._read(name)[0]
+
+    def _read(self, name: ModelName) -> tuple[Stored[Model], str]:
         row = self._tables.get(_MODELS, key(name), _RECORD)
         if row is None:
-            return Stored(Model(name=name), 0)
-        if len(self._etags) > _ROOM:
+            return Stored(Model(name=name), 0), ""
+        version, etag = int(row["version"]), str(row["etag"])
+        if len(self._etags) >= _REMEMBERED:
             self._etags = {}
-        self._etags[(name, int(row["version"]))] = row["etag"]
-        return Stored(Model.model_validate_json(body_of(row)), int(row["version"]))
+        self._etags[(name, version)] = etag
+        return Stored(Model.model_validate_json(body_of(row)), version), etag
 
     def commit(self, model: Model, *, read_version: int, ledger: Sequence[LedgerEntry] = ()) -> int:
         """Save the record and append to its ledger, both or neither. Raises StaleRunError."""
@@ -56,18 +63,18 @@ class TableModelStore:
                 ) from None
         return version
 
-    def _save(self, model: Model, read_version: int, record: dict[str, object]) -> Operation:
+    def _save(self, model: Model, read_version: int, record: Row) -> Operation:
         if read_version == 0:
+            # Before the record, so that a crash leaves a name without a record and never the reverse.
+            name = {"PartitionKey": _NAMES, "RowKey": key(model.name), "name": model.name}
+            self._tables.create_if_absent(_INDEX, name)
             return "create", record
-        from azure.core import MatchConditions
-
         etag = self._etags.get((model.name, read_version))
         if etag is None:
-            stored = self.load(model.name)
+            stored, etag = self._read(model.name)
             if stored.version != read_version:
                 raise StaleRunError(f"model {model.name}", read_version=read_version, found_version=stored.version)
-            etag = self._etags[(model.name, read_version)]
-        return "update", record, {"mode": "replace", "etag": etag, "match_condition": MatchConditions.IfNotModified}
+        return "update", record, {"mode": "replace", **unchanged(etag)}
 
     def ledger(self, name: ModelName, *, cursor: str | None = None, limit: int = 50) -> Page[LedgerEntry]:
         """Read who served what from when, newest first."""
@@ -81,6 +88,20 @@ class TableModelStore:
         return Page(entries, rows[limit - 1]["RowKey"] if len(rows) > limit else None)
 
     def names(self) -> Sequence[ModelName]:
-        """List the models that were ever released: a look at every partition, and there are as many as models."""
+        """List the models that were ever released."""
+        rows = self._tables.query(_INDEX, "PartitionKey eq @names", {"names": _NAMES})
+        # One without a record is of somebody who died before it was written, and would be an empty model.
+        known = self._tables.each(lambda row: self._tables.get(_MODELS, row["RowKey"], _RECORD, only=["version"]), rows)
+        return sorted(ModelName(row["name"]) for row, found in zip(rows, known, strict=True) if found is not None)
+
+    def rebuild_index(self) -> int:
+        """
+        Write the list of names anew out of the records, where it was lost.
+
+        Returns: How many there are. It reads all rows, the ledgers' too.
+        """
         rows = self._tables.query(_MODELS, "RowKey eq 'model'", {})
-        return sorted(ModelName(row["name"]) for row in rows)
+        for row in rows:
+            name = {"PartitionKey": _NAMES, "RowKey": row["PartitionKey"], "name": row["name"]}
+            self._tables.create_if_absent(_INDEX, name)
+        return len(rows)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import TypeAdapter
 
-from mlops_core.adapters.azure.tables import ConflictError, Row, Tables, body_of, key, with_body
+from mlops_core.adapters.azure.rows import Row, body_of, key, with_body
+from mlops_core.adapters.azure.tables import ConflictError, Tables
 from mlops_core.domain.errors import NotFoundError, TemporaryError
 from mlops_core.domain.ids import ModelName, ProjectName
 from mlops_core.ports import ProjectRecord
@@ -40,15 +41,12 @@ class TableProjectStore:
         raise TemporaryError(f"Project '{record.name}' was saved by others {_MAX_CONFLICTS} times in a row.")
 
     def _wrote(self, row: Row) -> bool:
-        from azure.core import MatchConditions
-
         found = self._tables.get(_PROJECTS, _PARTITION, row["RowKey"])
         try:
             if found is None:
                 self._tables.write(_PROJECTS, [("create", row)])
             else:
-                condition = {"mode": "replace", "etag": found["etag"], "match_condition": MatchConditions.IfNotModified}
-                self._tables.write(_PROJECTS, [("update", row, condition)])
+                self._tables.update(_PROJECTS, row, found["etag"])
         except ConflictError:
             return False
         return True
@@ -65,7 +63,10 @@ class TableProjectStore:
         known = self._seen.get((host, repository))
         if known is not None and known[0] > self._monotonic():
             return known[1]
-        found = [record for record in self.all() if (record.host, record.repository) == (host, repository)]
+        found = self._found(
+            "PartitionKey eq @partition and host eq @host and repository eq @repository",
+            {"partition": _PARTITION, "host": host, "repository": repository},
+        )
         if found:
             self._seen[(host, repository)] = (self._monotonic() + _FRESH_SECONDS, found)
         return found
@@ -76,5 +77,8 @@ class TableProjectStore:
 
     def all(self) -> Sequence[ProjectRecord]:
         """List all projects by name."""
-        rows = self._tables.query(_PROJECTS, "PartitionKey eq @partition", {"partition": _PARTITION})
+        return self._found("PartitionKey eq @partition", {"partition": _PARTITION})
+
+    def _found(self, condition: str, parameters: Mapping[str, str]) -> Sequence[ProjectRecord]:
+        rows = self._tables.query(_PROJECTS, condition, parameters)
         return sorted((_RECORD.validate_json(body_of(row)) for row in rows), key=lambda record: record.name)

@@ -1,42 +1,33 @@
 """
-Table storage: clients, keys, rows, and the limits that are kept before Azure would refuse.
+Table storage: the account, clients, reads and writes.
 
-A record's JSON is divided among text properties, so nothing needs a second place to be kept. Every write is a create or
-an update that names the etag it read, never an upsert. A write carries a token: where the answer was lost and the SDK
-repeated it, the refusal of the repeat is told from somebody else's write by reading the token back.
+Every write is a create, or an update or delete that names the etag it read, never an upsert. A write carries a token:
+where the answer was lost and the call was repeated, the refusal of the repeat is told from somebody else's write by
+reading the token back.
 """
 
 from __future__ import annotations
 
 import threading
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlops_core.adapters.azure.failures import RETRIES, azure_calls
-from mlops_core.domain.errors import PermanentError, TemporaryError
-from mlops_core.domain.limits import checked_row, pieces
+from mlops_core.adapters.azure.rows import Operation, Row, check_transaction
+from mlops_core.adapters.azure.storage_calls import NO_RETRIES, repeated
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
     from azure.data.tables import TableClient, TableServiceClient
 
-Row = dict[str, Any]
-Operation = tuple[str, Row] | tuple[str, Row, Mapping[str, Any]]
+S = TypeVar("S")
+T = TypeVar("T")
 
-SCHEMA = 1
-"""Of the rows that this version writes. It reads all up to it; one that is newer waits for an upgrade of the reader."""
-# Not allowed in keys, besides control characters; the percent sign since it marks those that were replaced.
-# https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
-_FORBIDDEN = frozenset("/\\#?%")
-_KEY_LETTERS = 512
-_TRANSACTION = 100
-_LATEST = 10**16
-_ASCII_CONTROL, _DELETE, _LAST_CONTROL = 0x1F, 0x7F, 0x9F
+# Azure gives no more in one answer, and refuses to be asked for more.
+_PAGE_ROWS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +37,22 @@ class StorageAccount:
 
     Attributes:
         client: Further arguments of every client.
+        pause: Waits so many seconds before a call is repeated.
     """
 
     connection_string: str | None = field(default=None, repr=False)
     account: str | None = None
     credential: TokenCredential | None = None
     client: Mapping[str, Any] = field(default_factory=dict)
+    pause: Callable[[float], None] = time.sleep
 
     def endpoint(self, service: str) -> str:
         """Give the address of `table`, `queue` or `blob`."""
         return f"https://{self.account}.{service}.core.windows.net"
+
+
+class ConflictError(Exception):
+    """A row to create is there already, or a row to update or delete is not as it was read."""
 
 
 class Tables:
@@ -89,38 +86,49 @@ class Tables:
 
         account = self._account
         if account.connection_string is not None:
-            return TableServiceClient.from_connection_string(account.connection_string, **RETRIES, **account.client)
+            return TableServiceClient.from_connection_string(account.connection_string, **NO_RETRIES, **account.client)
         return TableServiceClient(
-            endpoint=account.endpoint("table"), credential=account.credential, **RETRIES, **account.client
+            endpoint=account.endpoint("table"), credential=account.credential, **NO_RETRIES, **account.client
         )
 
-    def get(self, table: str, partition: str, row: str) -> Row | None:
-        """Read a row; None where there is none, or no table yet."""
+    def _repeated(self, doing: str, call: Callable[[], T]) -> T:
+        return repeated(doing, call, self._account.pause)
+
+    def get(self, table: str, partition: str, row: str, *, only: Sequence[str] | None = None) -> Row | None:
+        """Read a row, or only some properties; None where there is none, or no table yet."""
+        return self._repeated(
+            f"reading '{partition}' of table '{table}'", lambda: self._get(table, partition, row, only)
+        )
+
+    def _get(self, table: str, partition: str, row: str, only: Sequence[str] | None) -> Row | None:
         from azure.core.exceptions import ResourceNotFoundError
 
-        with azure_calls(f"reading '{partition}' of table '{table}'"):
-            try:
-                found = self.table(table).get_entity(partition, row)
-            except ResourceNotFoundError:
-                return None
-            return _with_etag(found)
+        options = {"select": list(only)} if only is not None else {}
+        try:
+            return _with_etag(self.table(table).get_entity(partition, row, **options))
+        except ResourceNotFoundError:
+            return None
 
     def query(
         self, table: str, condition: str, parameters: Mapping[str, object], *, limit: int | None = None
     ) -> list[Row]:
         """Read the rows that meet a condition, in the order of their keys, at most `limit`."""
+        return self._repeated(
+            f"listing rows of table '{table}'", lambda: self._query(table, condition, parameters, limit)
+        )
+
+    def _query(self, table: str, condition: str, parameters: Mapping[str, object], limit: int | None) -> list[Row]:
         from azure.core.exceptions import ResourceNotFoundError
 
         found: list[Row] = []
-        with azure_calls(f"listing rows of table '{table}'"):
-            try:
-                options = {"results_per_page": limit} if limit is not None else {}
-                for entity in self.table(table).query_entities(condition, parameters=dict(parameters), **options):
-                    found.append(_with_etag(entity))
-                    if limit is not None and len(found) == limit:
-                        break
-            except ResourceNotFoundError:
-                return []
+        options = {"results_per_page": min(limit, _PAGE_ROWS)} if limit is not None else {}
+        try:
+            for entity in self.table(table).query_entities(condition, parameters=dict(parameters), **options):
+                found.append(_with_etag(entity))
+                if limit is not None and len(found) == limit:
+                    break
+        except ResourceNotFoundError:
+            return []
         return found
 
     def write(self, table: str, operations: Sequence[Operation]) -> list[Mapping[str, Any]]:
@@ -128,15 +136,18 @@ class Tables:
         Do all operations or none: they must be of one partition.
 
         Raises:
-            ConflictError: A row to create is there, or one to update is not as it was read.
+            ConflictError: A row to create is there, or one to change is not as it was read. Or the call was repeated,
+                and the first try, whose answer was lost, did it.
+            TooLargeError: Azure would refuse it.
             TemporaryError, PermanentError.
         """
-        if len(operations) > _TRANSACTION:
-            raise PermanentError(f"A transaction of table '{table}' has {len(operations)} rows; at most 100 are taken.")
-        for operation in operations:
-            check_keys(operation[1])
-        with azure_calls(f"writing to table '{table}'"), _conflicts():
-            return self._write(table, operations)
+        check_transaction(table, operations)
+
+        def call() -> list[Mapping[str, Any]]:
+            with _conflicts():
+                return self._write(table, operations)
+
+        return self._repeated(f"writing to table '{table}'", call)
 
     def _write(self, table: str, operations: Sequence[Operation]) -> list[Mapping[str, Any]]:
         from azure.core.exceptions import HttpResponseError
@@ -158,40 +169,50 @@ class Tables:
         except ResourceExistsError:
             return
 
-    def create_if_absent(self, table: str, rows: Sequence[Row]) -> None:
-        """Create rows of one partition that nobody ever changes; those that are there are as they would be."""
+    def create_if_absent(self, table: str, row: Row) -> None:
+        """Create a row that nobody ever changes: one that is there is as it would be."""
         try:
-            self.write(table, [("create", row) for row in rows])
+            self.write(table, [("create", row)])
         except ConflictError:
-            if len(rows) > 1:
-                for row in rows:
-                    self.create_if_absent(table, [row])
+            return
 
-    def delete(self, table: str, partition: str, rows: Sequence[str]) -> None:
-        """Delete rows; absent ones are left alone."""
-        from azure.core.exceptions import ResourceNotFoundError
+    def update(self, table: str, row: Row, etag: str) -> None:
+        """Put a row in the place of the one that was read with this etag. Raises ConflictError."""
+        self.write(table, [("update", row, {"mode": "replace", **unchanged(etag)})])
 
-        for row in rows:
-            with azure_calls(f"deleting from table '{table}'"):
-                try:
-                    self.table(table).delete_entity(partition, row)
-                except ResourceNotFoundError:
-                    continue
+    def delete(self, table: str, row: Row) -> bool:
+        """Delete a row as it was read; False where it is gone, or somebody changed it."""
+        keys = {"PartitionKey": row["PartitionKey"], "RowKey": row["RowKey"]}
+        try:
+            self.write(table, [("delete", keys, unchanged(row["etag"]))])
+        except ConflictError:
+            return False
+        return True
 
     def together(self, *calls: Callable[[], object]) -> None:
         """Make calls side by side; the first failure is raised when all are done."""
-        futures = [self._pool.submit(call) for call in calls[1:]]
-        failures: list[BaseException] = []
+        self.each(lambda call: call(), calls)
+
+    def each(self, call: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """Make a call for each item, side by side; the first failure is raised when all are done."""
+        rest = list(items)
+        if not rest:
+            return []
+        futures = [self._pool.submit(call, item) for item in rest[1:]]
         try:
-            calls[0]()
+            first = call(rest[0])
         finally:
-            failures += [error for future in futures if (error := future.exception()) is not None]
+            failures = [error for future in futures if (error := future.exception()) is not None]
         if failures:
             raise failures[0]
+        return [first, *(future.result() for future in futures)]
 
 
-class ConflictError(Exception):
-    """A row to create is there already, or a row to update is not as it was read."""
+def unchanged(etag: str) -> dict[str, Any]:
+    """Demand that a row is still as it was read."""
+    from azure.core import MatchConditions
+
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 
 @contextmanager
@@ -201,10 +222,11 @@ def _conflicts() -> Iterator[None]:
     try:
         yield
     except HttpResponseError as error:
-        if "EntityAlreadyExists" in _code(error) or "UpdateConditionNotSatisfied" in _code(error):
-            raise ConflictError(_code(error)) from error
-        if "ResourceNotFound" in _code(error):
-            raise ConflictError("a row to update is not there") from error
+        code = _code(error)
+        if "EntityAlreadyExists" in code or "UpdateConditionNotSatisfied" in code:
+            raise ConflictError(code) from error
+        if "ResourceNotFound" in code:
+            raise ConflictError("a row to change is not there") from error
         raise
 
 
@@ -215,58 +237,4 @@ def _code(error: Any) -> str:
 
 
 def _with_etag(entity: Any) -> Row:
-    return {**entity, "etag": entity.metadata.get("etag", "")}
-
-
-def key(text: str) -> str:
-    """Write a text as a key: characters that keys may not have are replaced by their number, reversibly."""
-    return "".join(f"%{ord(letter):04x}" if _is_forbidden(letter) else letter for letter in text)
-
-
-def _is_forbidden(letter: str) -> bool:
-    number = ord(letter)
-    return letter in _FORBIDDEN or number <= _ASCII_CONTROL or _DELETE <= number <= _LAST_CONTROL
-
-
-def check_keys(row: Row) -> None:
-    """Refuse what Azure would refuse. Raises PermanentError."""
-    for name in ("PartitionKey", "RowKey"):
-        text = str(row[name])
-        if len(text) > _KEY_LETTERS or any(_is_forbidden(letter) and letter != "%" for letter in text):
-            raise PermanentError(f"'{text[:100]}' cannot be a key: at most 512 letters, without / \\ # ? and controls.")
-
-
-def with_body(row: Row, record_id: str, body: str) -> Row:
-    """Put a record's JSON into a row, divided among as many text properties as it takes. Raises TooLargeError."""
-    parts = pieces(checked_row(record_id, body))
-    return {
-        **row,
-        "schema": SCHEMA,
-        "parts": len(parts),
-        **{f"body{number}": part for number, part in enumerate(parts)},
-    }
-
-
-def body_of(row: Row) -> str:
-    """
-    Read a record's JSON out of a row.
-
-    Raises: TemporaryError: A newer version of Headrace wrote it; an instance of that version can read it.
-    """
-    if row.get("schema", SCHEMA) > SCHEMA:
-        raise TemporaryError(
-            f"Row '{row['PartitionKey']}' has schema {row['schema']}, this version of Headrace reads up to {SCHEMA}. "
-            "An upgrade is under way; the delivery is repeated.",
-            retry_after_seconds=30,
-        )
-    return "".join(str(row[f"body{number}"]) for number in range(int(row["parts"])))
-
-
-def newest_first(moment: datetime) -> str:
-    """Write a time so that later ones sort before earlier ones: microseconds, counted down, in 16 digits."""
-    return f"{_LATEST - round(moment.timestamp() * 1_000_000):016d}"
-
-
-def token() -> str:
-    """Make up a token for one write."""
-    return uuid.uuid4().hex
+    return {**entity, "etag": entity.metadata.get("etag", ""), "changed_at": entity.metadata.get("timestamp")}
