@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
+from azurite import Azurite, fresh_tables
 from fakes import START
 
+from mlops_core.adapters.azure.dead_letters import TableDeadLetters
 from mlops_core.adapters.local.database import Database
 from mlops_core.adapters.local.dead_letters import SqliteDeadLetters
-from mlops_core.domain.errors import NotFoundError
+from mlops_core.domain.errors import NotFoundError, TooLargeError
 from mlops_core.domain.ids import EffectKey, RunId
 from mlops_core.ports import DeadLetter, DeadLetters
 
@@ -112,3 +115,26 @@ class TestSqliteDeadLetters(DeadLettersContract):
         database = Database(tmp_path / "headrace.db")
         yield SqliteDeadLetters(database)
         database.close()
+
+
+class TestTableDeadLetters(DeadLettersContract):
+    @pytest.fixture
+    def letters(self, storage: Azurite) -> DeadLetters:
+        return TableDeadLetters(fresh_tables(storage))
+
+    def test_a_body_that_hardly_shrinks_is_kept_in_several_rows_and_removed_whole(self, letters: DeadLetters) -> None:
+        random = Random(1)
+        body = "".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(600_000))
+        letters.put(replace(LETTER, body=body))
+        assert letters.get(LETTER.letter_id).body == body
+        letters.remove(LETTER.letter_id)
+        letters.put(replace(LETTER, body="short"))
+
+        assert [letter.body for letter in letters.list().items] == ["short"]
+
+    def test_what_fits_no_transaction_is_refused_with_a_sentence(self, letters: DeadLetters) -> None:
+        random = Random(1)
+        body = "".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(2_000_000))
+
+        with pytest.raises(TooLargeError, match="at most 4 MiB"):
+            letters.put(replace(LETTER, body=body))

@@ -1,28 +1,22 @@
-"""What every `ModelStore`, `ProjectStore` and `DeadLetters` must do. An adapter joins by a class with a `store`."""
+"""What every `ModelStore` must do. An adapter joins by a class with a `store`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from azurite import Azurite, fresh_tables
-from builders import PROJECT
 from fakes import START
 
-from mlops_core.adapters.azure.dead_letters import TableDeadLetters
 from mlops_core.adapters.azure.model_store import TableModelStore
-from mlops_core.adapters.azure.project_store import TableProjectStore
 from mlops_core.adapters.local.database import Database
-from mlops_core.adapters.local.dead_letters import SqliteDeadLetters
 from mlops_core.adapters.local.model_store import SqliteModelStore
-from mlops_core.adapters.local.project_store import SqliteProjectStore
-from mlops_core.domain.errors import NotFoundError, PermanentError, StaleRunError
+from mlops_core.domain.errors import PermanentError, StaleRunError
 from mlops_core.domain.ids import ModelName, ModelVersion, ProjectName, RunId
 from mlops_core.domain.model import LedgerEntry, LockAnswer, Model, Release, ReleaseLock
-from mlops_core.ports import DeadLetter, DeadLetters, ModelStore, ProjectStore
+from mlops_core.ports import ModelStore
 
 NAME = ModelName("diabetes")
 
@@ -98,97 +92,15 @@ class TestTableModelStore(ModelStoreContract):
     def store(self, storage: Azurite) -> ModelStore:
         return TableModelStore(fresh_tables(storage))
 
+    def test_names_are_listed_again_after_the_list_was_lost(self, storage: Azurite) -> None:
+        tables = fresh_tables(storage)
+        store = TableModelStore(tables)
+        store.commit(Model(name=NAME), read_version=0, ledger=[entry(1)])
+        tables.table("Index").delete_entity("models", NAME)
+        assert list(store.names()) == []
 
-class ProjectStoreContract:
-    """The suite."""
-
-    def test_a_project_is_found_by_name_repository_and_model(self, store: ProjectStore) -> None:
-        record = replace(PROJECT, model=NAME, known_heads={"main": "a" * 40})
-        store.put(record)
-
-        assert store.get(PROJECT.name) == record
-        assert list(store.of_repository("local", "diabetes")) == [record]
-        assert store.of_model(NAME) == record
-        assert list(store.all()) == [record]
-
-    def test_a_project_put_again_is_replaced(self, store: ProjectStore) -> None:
-        store.put(PROJECT)
-        store.put(replace(PROJECT, default_branch="trunk"))
-
-        assert [record.default_branch for record in store.all()] == ["trunk"]
-
-    def test_a_monorepo_has_several_projects(self, store: ProjectStore) -> None:
-        store.put(PROJECT)
-        store.put(replace(PROJECT, name=ProjectName("taxi"), manifest="taxi/mlops.yaml"))
-
-        assert [record.name for record in store.of_repository("local", "diabetes")] == ["diabetes", "taxi"]
-
-    def test_what_nobody_added_is_not_found(self, store: ProjectStore) -> None:
-        assert list(store.of_repository("github", "somebody/else")) == []
-        assert store.of_model(NAME) is None
-        with pytest.raises(NotFoundError, match="no project 'nobody'"):
-            store.get(ProjectName("nobody"))
-
-
-class TestSqliteProjectStore(ProjectStoreContract):
-    @pytest.fixture
-    def store(self, database: Database) -> ProjectStore:
-        return SqliteProjectStore(database)
-
-
-class TestTableProjectStore(ProjectStoreContract):
-    @pytest.fixture
-    def store(self, storage: Azurite) -> ProjectStore:
-        return TableProjectStore(fresh_tables(storage))
-
-
-def letter(number: int) -> DeadLetter:
-    return DeadLetter(
-        letter_id=f"event-{number}",
-        kind="event",
-        subject="Headrace.GitPush",
-        reason="no push",
-        body="{}",
-        created_at=START + timedelta(seconds=number),
-    )
-
-
-class DeadLettersContract:
-    """The suite."""
-
-    def test_a_letter_is_kept_whole_and_once(self, store: DeadLetters) -> None:
-        store.put(letter(1))
-        store.put(replace(letter(1), reason="another"))
-
-        assert store.get("event-1") == letter(1)
-        assert list(store.list().items) == [letter(1)]
-
-    def test_letters_are_listed_newest_first_by_page(self, store: DeadLetters) -> None:
-        for number in range(3):
-            store.put(letter(number))
-        first = store.list(limit=2)
-        second = store.list(limit=2, cursor=first.cursor)
-
-        assert [each.letter_id for each in [*first.items, *second.items]] == ["event-2", "event-1", "event-0"]
-
-    def test_a_letter_that_was_replayed_is_forgotten(self, store: DeadLetters) -> None:
-        store.put(letter(1))
-        store.remove("event-1")
-
-        with pytest.raises(NotFoundError):
-            store.get("event-1")
-
-
-class TestSqliteDeadLetters(DeadLettersContract):
-    @pytest.fixture
-    def store(self, database: Database) -> DeadLetters:
-        return SqliteDeadLetters(database)
-
-
-class TestTableDeadLetters(DeadLettersContract):
-    @pytest.fixture
-    def store(self, storage: Azurite) -> DeadLetters:
-        return TableDeadLetters(fresh_tables(storage))
+        assert store.rebuild_index() == 1
+        assert list(store.names()) == [NAME]
 
 
 def test_a_database_of_a_newer_headrace_is_refused(tmp_path: Path) -> None:

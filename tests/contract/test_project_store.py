@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from azurite import Azurite, fresh_tables
 from builders import PROJECT, commit_id
 
+from mlops_core.adapters.azure.project_store import TableProjectStore
 from mlops_core.adapters.local.database import Database
 from mlops_core.adapters.local.project_store import SqliteProjectStore
 from mlops_core.domain.errors import NotFoundError
@@ -96,3 +98,19 @@ class TestSqliteProjectStore(ProjectStoreContract):
         database = Database(tmp_path / "headrace.db")
         yield SqliteProjectStore(database)
         database.close()
+
+
+class TestTableProjectStore(ProjectStoreContract):
+    @pytest.fixture
+    def store(self, storage: Azurite) -> ProjectStore:
+        return TableProjectStore(fresh_tables(storage))
+
+    def test_a_repository_that_another_instance_changed_is_seen_after_some_seconds(self, storage: Azurite) -> None:
+        now, tables = 100.0, fresh_tables(storage)
+        store, other = TableProjectStore(tables, monotonic=lambda: now), TableProjectStore(tables)
+        store.put(PROJECT)
+        assert list(store.of_repository("local", "diabetes")) == [PROJECT]
+        other.put(replace(PROJECT, repository="elsewhere"))
+        now += 11
+
+        assert list(store.of_repository("local", "diabetes")) == []
