@@ -262,20 +262,3 @@ def _yaml(content: bytes, name: str) -> dict[str, object]:
         return parse(content, name)[0]
     except DocumentError as error:
         raise BadInputError(f"The environment of {name} cannot be read: {error.problem.message}") from error
-
-
-def datastore_of(workspace: Any) -> FindDatastore:
-    """Find datastores in an Azure ML workspace, each asked for once in a process."""
-    known: dict[str, tuple[str, str]] = {}
-
-    def find(name: str) -> tuple[str, str]:
-        if name not in known:
-            with azure_calls(f"reading datastore '{name}'"):
-                store = workspace.client.datastores.get(name)
-            account, container = getattr(store, "account_name", None), getattr(store, "container_name", None)
-            if not account or not container:
-                raise PermanentError(f"Datastore '{name}' is no blob container, so models in it cannot be served.")
-            known[name] = (f"https://{account}.blob.{store.endpoint}", str(container))
-        return known[name]
-
-    return find
