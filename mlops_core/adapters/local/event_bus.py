@@ -1,8 +1,9 @@
 """
 Topics in SQLite: what is published is durable before it is answered, and is delivered to every subscription.
 
-One file (`synchronous=FULL`) with a row per event and subscription. The host's `TopicLoop` delivers; an event whose
-attempts are used up is put among the dead letters, first there and then away from here: twice is harmless, lost is not.
+One file (`synchronous=FULL`) with a row per event and subscription; events of many publishers at once share a
+transaction. The host's `TopicLoop` delivers; an event whose attempts are used up is put among the dead letters, first
+there and then away from here. Twice is harmless, lost is not: so what was delivered is forgotten with the next look.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mlops_core.adapters.local.group_commit import GroupCommit
 from mlops_core.adapters.local.host.loops import Delivery
 from mlops_core.domain.errors import TemporaryError
 from mlops_core.ports import DeadLetter, DeadLetters
+
+_Row = tuple[str, str, str, str, str, float]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -82,6 +86,9 @@ class SqliteEventBus:
         self._topics = frozenset(topics)
         self._now = now
         self._lock = threading.Lock()
+        self._delivered: list[int] = []
+        self._forgetting = threading.Lock()
+        self._publishing = GroupCommit(self._insert)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
@@ -117,23 +124,27 @@ class SqliteEventBus:
         ]
         if not rows:
             return
+        self._publishing.submit(rows)
+        self.wake()
+
+    def _insert(self, groups: Sequence[Sequence[_Row]]) -> None:
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany(
                     "INSERT INTO deliveries (topic, subscription, function, event_id, body, due_at, attempts, outcome)"
                     " VALUES (?, ?, ?, ?, ?, ?, 0, '')",
-                    rows,
+                    [row for rows in groups for row in rows],
                 )
                 self._connection.execute("COMMIT")
             except sqlite3.OperationalError as error:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise TemporaryError(f"The event could not be stored: {error}. Send it again.") from error
-        self.wake()
 
     def due(self, *, limit: int) -> Sequence[Delivery]:
         """Read deliveries whose time has come, oldest first."""
+        self._forget_delivered()
         rows = self._run(
             "SELECT id, body, event_id, function, subscription, attempts FROM deliveries"
             " WHERE due_at <= ? ORDER BY due_at LIMIT ?",
@@ -142,8 +153,16 @@ class SqliteEventBus:
         return [Delivery(*row) for row in rows]
 
     def done(self, delivery: Delivery) -> None:
-        """Forget a delivery that was taken."""
-        self._run("DELETE FROM deliveries WHERE id = ?", (delivery.delivery_id,))
+        """Forget a delivery that was taken, on disk at the next look; after a crash before that it is made again."""
+        self._delivered.append(delivery.delivery_id)
+
+    def _forget_delivered(self) -> None:
+        with self._forgetting:
+            delivered = self._delivered[:]
+            if delivered:
+                sql = "DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))"
+                self._run(sql, (json.dumps(delivered),))
+                del self._delivered[: len(delivered)]
 
     def again(self, delivery: Delivery, *, delay_seconds: float, outcome: str) -> None:
         """Make a delivery due again later."""
@@ -164,13 +183,16 @@ class SqliteEventBus:
         )
         self._dead_letters.put(letter)
         self.done(delivery)
+        self._forget_delivered()
 
     def waiting(self) -> int:
         """Count the deliveries that are not taken yet, due or not."""
+        self._forget_delivered()
         return int(self._run("SELECT COUNT(*) FROM deliveries", ())[0][0])
 
     def close(self) -> None:
         """Close the file."""
+        self._forget_delivered()
         with self._lock:
             self._connection.close()
 

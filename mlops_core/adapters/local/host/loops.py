@@ -205,7 +205,10 @@ class TopicLoop:
         """Deliver until `stop`; `wake` says that something was published."""
         while not stop.is_set():
             wake.clear()
-            fresh = [each for each in self._source.due(limit=self._limit * 2) if each.delivery_id not in self._running]
+            # In a thread: it waits for the disk and for publishers, which the host's requests must not.
+            running = set(self._running)
+            due = await asyncio.to_thread(self._source.due, limit=self._limit * 2)
+            fresh = [each for each in due if each.delivery_id not in running]
             for delivery in fresh[: self._limit - len(self._running)]:
                 task = asyncio.create_task(self._deliver(delivery))
                 self._running[delivery.delivery_id] = task
