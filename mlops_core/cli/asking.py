@@ -131,7 +131,7 @@ def follow_run(client: Api, run_id: str) -> dict[str, Any]:
     while True:
         view = client.get(f"/runs/{run_id}/progress", after=after)
         for line in view["lines"]:
-            style = "bold" if line["kind"] == "state" else "dim" if line["kind"] == "log" else ""
+            style = "bold" if line["kind"] == "state" else "dim" if line["kind"] in ("log", "took") else ""
             out.print(("" if line["kind"] == "state" else "  ") + line["text"], style=style, markup=False)
         if view["ended"] or view["state"] == "awaiting_approval":
             return view

@@ -10,6 +10,7 @@ from mlops_core.domain.errors import NotFoundError
 from mlops_core.domain.ids import JobName, ModelName, ProjectName, RunId
 from mlops_core.domain.run import Run, State
 from mlops_core.ports import DeadLetter, HistoryEntry, ProjectRecord, RegisteredVersion
+from mlops_core.services.progress import Position, RunProgress, durations
 from mlops_core.world import World
 
 View = dict[str, Any]
@@ -21,6 +22,7 @@ class Queries:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._progress = RunProgress(world)
 
     def projects(self) -> View:
         """List the allowed repositories."""
@@ -56,29 +58,13 @@ class Queries:
             after: `next` of the answer before, or empty.
         """
         run = self._world.runs.load(run_id).value
-        position = _Position.parse(after)
-        lines = [
-            {
-                "at": entry.at.isoformat(),
-                "kind": "state",
-                "state": entry.state,
-                "text": f"{entry.state}: {entry.reason}",
-            }
-            for entry in run.entries[position.entries :]
-        ]
-        jobs: dict[ev.JobStage, int] = {"build": position.build, "train": position.train}
-        for stage, seen in list(jobs.items()):
-            if run.facts.get(ev.JobSubmitted, stage) is None:
-                continue
-            for line in self._world.jobs.progress(run.job_name(stage), after=seen):
-                jobs[stage] = line.sequence
-                lines.append({"at": line.at.isoformat(), "kind": line.kind, "state": stage, "text": line.text})
-        lines.sort(key=lambda line: line["at"])
+        lines, position = self._progress.lines(run, Position.parse(after))
         return {
             **summary(run),
             "lines": lines,
+            "stages": durations(run),
             "gates": [fact.model_dump(mode="json") for fact in run.facts.all(ev.GatesJudged)],
-            "next": f"{len(run.entries)}.{jobs['build']}.{jobs['train']}",
+            "next": str(position),
             "log_tail": _log_tail(run),
         }
 
@@ -133,21 +119,6 @@ class Queries:
         if run.facts.get(ev.JobSubmitted, stage) is None:
             raise NotFoundError(f"{stage} log of run", run_id, advice=_why_no_log(run, stage))
         return b"".join(self._world.jobs.log(JobName(run.job_name(stage))))
-
-
-class _Position:
-    """Where the last look at a run's progress ended: states seen, lines of the build, lines of the training."""
-
-    def __init__(self, entries: int = 0, build: int = 0, train: int = 0) -> None:
-        self.entries, self.build, self.train = entries, build, train
-
-    @classmethod
-    def parse(cls, text: str) -> _Position:
-        """Read a position; anything else is the beginning."""
-        parts = text.split(".")
-        if len(parts) != 3 or not all(part.isdecimal() for part in parts):  # noqa: PLR2004 - its three fields
-            return cls()
-        return cls(*(int(part) for part in parts))
 
 
 def summary(run: Run) -> View:

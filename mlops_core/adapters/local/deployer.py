@@ -19,6 +19,11 @@ from mlops_core.domain.ids import DeploymentName
 from mlops_core.ports import DeploymentRequest, DeploymentStatus
 
 _HEALTH_SECONDS = 2.0
+# Shown to whoever waits for it. An environment that nobody made before takes most of a minute.
+_UNDER_WAY = {
+    "preparing": "making the serving environment ready (the first time with these packages it is installed) ...",
+    "starting": "starting the scoring app ...",
+}
 
 
 class ProcessDeployer:
@@ -99,7 +104,7 @@ def status_of(name: DeploymentName, state: DeploymentState) -> DeploymentStatus:
     return DeploymentStatus(
         name=name,
         state="failed" if state.phase == "failed" else "starting",
-        reason=state.reason,
+        reason=state.reason or _UNDER_WAY.get(state.phase, ""),
         log_tail=state.log_tail,
     )
 

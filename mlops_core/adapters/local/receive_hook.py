@@ -25,10 +25,13 @@ import httpx
 
 from mlops_core.adapters.hosts.local import SIGNATURE_HEADER
 from mlops_core.adapters.local.repositories import webhook_secret
+from mlops_core.pipelines.results import length
 
 _TRIES = 3
 _POLL_SECONDS = 0.3
 _MOST_CHANGED = 1_000
+# Shorter stages are left out of the sum at the end.
+_WORTH_TELLING = 0.05
 # Longer than the slowest training; whoever waits so long has better ways to look.
 _PATIENCE_SECONDS = 6 * 3600
 
@@ -46,7 +49,7 @@ def main(data_folder: Path, repository: str, lines: Iterable[str]) -> int:
     if not answer["runs"]:
         say("nothing to do: no branch was pushed that Headrace builds")
     for run in answer["runs"]:
-        _watch(address, run["run_id"])
+        watch(address, run["run_id"])
     return 0
 
 
@@ -118,7 +121,8 @@ def _error(answer: httpx.Response) -> str:
         return f"{answer.status_code} {answer.text[:200]}"
 
 
-def _watch(address: str, run_id: str) -> None:
+def watch(address: str, run_id: str) -> None:
+    """Print a run as it goes, to its end or until it waits for a person."""
     say(f"run {run_id}")
     deadline = time.monotonic() + _PATIENCE_SECONDS
     after, view = "", None
@@ -155,7 +159,9 @@ def _print_line(line: dict[str, Any]) -> None:
     if line["kind"] == "state":
         state, _, reason = line["text"].partition(": ")
         say(f"  {state:<18} {reason.splitlines()[0][:100] if reason else ''}".rstrip())
-    elif line["kind"] in ("stage", "metric"):
+    elif line["kind"] == "gate":
+        say(f"    {line['text'][:200]}")
+    elif line["kind"] in ("stage", "metric", "took"):
         for text in line["text"].splitlines()[:3]:
             say(f"    {text[:110]}")
 
@@ -163,6 +169,7 @@ def _print_line(line: dict[str, Any]) -> None:
 def _print_end(address: str, run_id: str, view: dict[str, Any]) -> None:
     if view["state"] == "live":
         say(f"live: {address}{view['address']}")
+        say(_durations(view["stages"]))
     elif view["state"] == "awaiting_approval":
         say(f"waits for a person: headrace approve {run_id}  (or: headrace reject {run_id})")
     elif view["ok"]:
@@ -178,11 +185,17 @@ def _print_reason(view: dict[str, Any]) -> None:
     if view["state"] != "rejected" or not view["gates"]:
         say(f"{view['state'].upper()}: {view['reason']}")
         return
-    say("REJECTED by its gates:")
-    for verdict in view["gates"][-1]["verdicts"]:
-        mark = {"passed": "✓", "failed": "✗"}.get(verdict["outcome"], "-")
+    verdicts = view["gates"][-1]["verdicts"]
+    failed = [verdict for verdict in verdicts if verdict["outcome"] == "failed"]
+    say(f"REJECTED by {len(failed)} of {len(verdicts)} gates; what is in service stays:")
+    for verdict in failed:
         segment = f" [{verdict['segment']}]" if verdict["segment"] else ""
-        say(f"  {mark} {verdict['gate']}{segment}: {verdict['reason']}")
+        say(f"  ✗ {verdict['gate']}{segment}: {verdict['reason']}")
+
+
+def _durations(stages: list[dict[str, Any]]) -> str:
+    told = [f"{stage['state']} {length(stage['seconds'])}" for stage in stages if stage["seconds"] >= _WORTH_TELLING]
+    return f"in {length(sum(stage['seconds'] for stage in stages))}: {', '.join(told)}"
 
 
 if __name__ == "__main__":
