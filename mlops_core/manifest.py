@@ -22,6 +22,7 @@ from mlops_core.manifest_wording import place_of, sentence, without_echoes
 # A hundred times the size of a long real one.
 MAX_BYTES = 262_144
 MAX_DEPTH = 20
+MAX_DIGITS = 100
 
 _ADD_IT = "Add and commit it, or change the path."
 
@@ -158,6 +159,7 @@ def _collect(node: yaml.Node, path: Path, lines: dict[Path, int], filename: str)
         seen: dict[str, int] = {}
         for key_node, value_node in node.value:
             key, line = str(key_node.value), key_node.start_mark.line + 1
+            _check_scalar(key_node, path, filename)
             if key in seen:
                 message = f"the key is there twice (first in line {seen[key]}). Keep one."
                 raise ManifestError(filename, [Problem(line, _dotted((*path, key)), message)])
@@ -168,6 +170,20 @@ def _collect(node: yaml.Node, path: Path, lines: dict[Path, int], filename: str)
         for index, item in enumerate(node.value):
             lines[(*path, index)] = item.start_mark.line + 1
             _collect(item, (*path, index), lines, filename)
+    else:
+        _check_scalar(node, path, filename)
+
+
+def _check_scalar(node: yaml.Node, path: Path, filename: str) -> None:
+    """Refuse what Python cannot write again: a number of thousands of digits, and half of a surrogate pair."""
+    text, line = str(node.value), node.start_mark.line + 1
+    if node.tag == "tag:yaml.org,2002:int" and len(text) > MAX_DIGITS:
+        raise ManifestError(
+            filename, [Problem(line, _dotted(path), f"the number has more than {MAX_DIGITS} characters.")]
+        )
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        message = "the text holds half of a surrogate pair (\\ud800 to \\udfff). Remove it."
+        raise ManifestError(filename, [Problem(line, _dotted(path), message)])
 
 
 def _problem(detail: Mapping[str, Any], lines: Mapping[Path, int]) -> Problem:

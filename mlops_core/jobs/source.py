@@ -19,7 +19,7 @@ from typing import IO
 
 from mlops_core.domain.errors import BadInputError, PermanentError, TooLargeError
 from mlops_core.jobs.addresses import LocalRepository, clone_address, shown
-from mlops_core.jobs.git import checked_commit, checked_path, fetch_remote, git, git_stream
+from mlops_core.jobs.git import checked_commit, checked_path, fetch_remote, git_stream
 
 _MOST_MEMBERS = 50_000
 _MOST_BYTES = 2_000_000_000
@@ -85,18 +85,34 @@ def write_files(repository: Path, commit: str, folder: Path, *, root: str = ".")
     """
     tree = f"{checked_commit(commit)}^{{commit}}"
     tree = f"{tree}^{{tree}}" if root == "." else f"{tree}:{checked_path(root)}"
-    listing = git(repository, "ls-tree", "-r", "-z", "--long", tree, limit_bytes=_MOST_LISTING_BYTES)
-    entries = list(_entries(listing))
-    if len(entries) > _MOST_MEMBERS or sum(entry.size for entry in entries) > _MOST_BYTES:
-        raise TooLargeError(
-            f"The commit has more than {_MOST_MEMBERS} files or {_MOST_BYTES} bytes. Keep data out of git."
-        )
+    entries = list(_entries(_listing(repository, tree)))
+    if sum(entry.size for entry in entries) > _MOST_BYTES:
+        raise _too_large()
     places = [_place(entry) for entry in entries]
     try:
         _write_all(repository, entries, places, folder)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         name = shown(str(error.filename or ""))
         raise BadInputError(f"The commit holds {name} twice, or as file and as folder. Rename one.") from None
+
+
+def _listing(repository: Path, tree: str) -> bytes:
+    """List a tree. Ten folders of ten folders and so on are a few objects and have no end: counted as they come."""
+    listing = bytearray()
+    members = 0
+    with git_stream(repository, "ls-tree", "-r", "-z", "--long", tree) as output:
+        while chunk := output.read(_CHUNK_BYTES):
+            listing += chunk
+            members += chunk.count(b"\0")
+            if members > _MOST_MEMBERS or len(listing) > _MOST_LISTING_BYTES:
+                raise _too_large()
+    return bytes(listing)
+
+
+def _too_large() -> TooLargeError:
+    return TooLargeError(
+        f"The commit has more than {_MOST_MEMBERS} files or {_MOST_BYTES} bytes. Keep data out of git."
+    )
 
 
 def _entries(listing: bytes) -> Iterator[_Entry]:

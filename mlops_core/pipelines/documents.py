@@ -22,6 +22,7 @@ MAX_FILE_BYTES = 1_000_000
 # A long pipeline has a few thousand; far below what hurts.
 MAX_NODES = 100_000
 MAX_DEPTH = 50
+MAX_DIGITS = 100
 
 
 class DocumentError(Exception):
@@ -129,6 +130,7 @@ def parse(content: bytes, label: str) -> tuple[dict[str, object], dict[KeyPath, 
     lines: dict[KeyPath, int] = {}
     try:
         text = content.decode("utf-8-sig")
+        _refuse_depth(text, label)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None:
             raise DocumentError(Problem(label, "the file is empty.", line=1))
@@ -146,6 +148,23 @@ def parse(content: bytes, label: str) -> tuple[dict[str, object], dict[KeyPath, 
     return data, lines
 
 
+def _refuse_depth(text: str, label: str) -> None:
+    """Count levels before anything is built, which would use a level of Python's own stack for each."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise DocumentError(_too_much(label, getattr(event.start_mark, "line", 0) + 1))
+
+
+def _too_much(label: str, line: int) -> Problem:
+    message = f"the file expands to more than {MAX_NODES} values or {MAX_DEPTH} levels. Write it without aliases."
+    return Problem(label, message, line=line)
+
+
 @dataclass
 class _Walk:
     """Collects lines, refuses doubled keys and too much of anything."""
@@ -158,10 +177,8 @@ class _Walk:
         self.nodes += 1
         line = node.start_mark.line + 1
         if self.nodes > MAX_NODES or depth > MAX_DEPTH:
-            message = (
-                f"the file expands to more than {MAX_NODES} values or {MAX_DEPTH} levels. Write it without aliases."
-            )
-            raise DocumentError(Problem(self.label, message, line=line))
+            raise DocumentError(_too_much(self.label, line))
+        self._check_scalar(node, line)
         self.lines.setdefault(key, line)
         if isinstance(node, yaml.MappingNode):
             self._visit_mapping(node, key, depth)
@@ -169,10 +186,20 @@ class _Walk:
             for index, item in enumerate(node.value):
                 self.visit(item, (*key, index), depth + 1)
 
+    def _check_scalar(self, node: yaml.Node, line: int) -> None:
+        if not isinstance(node, yaml.ScalarNode):
+            return
+        # Python does not write such a number, nor UTF-8 such a text: both would fail far from here.
+        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MAX_DIGITS:
+            raise DocumentError(Problem(self.label, f"a number has more than {MAX_DIGITS} digits.", line=line))
+        if not node.value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in node.value):
+            raise DocumentError(Problem(self.label, "a text holds half of a surrogate pair. Remove it.", line=line))
+
     def _visit_mapping(self, node: yaml.MappingNode, key: KeyPath, depth: int) -> None:
         seen: dict[str, int] = {}
         for key_node, value_node in node.value:
             name, line = str(key_node.value), key_node.start_mark.line + 1
+            self._check_scalar(key_node, line)
             if name in seen and name != "<<":
                 message = f"the key is there twice, first in line {seen[name]}. Keep one."
                 dotted = ".".join(str(part) for part in (*key, name))

@@ -113,15 +113,20 @@ def _unpack_tar(file: BinaryIO, into: _Folder, most: int) -> None:
         _decompress(file, plain, most)
         # Not as a stream: a header that claims gigabytes is one read here, which can be refused.
         with tarfile.open(fileobj=_SmallReads(plain), mode="r:") as tar:
-            for member in tar:
-                into.count_member()
-                if member.issym() or member.islnk():
-                    raise _link(member.name)
-                if not (member.isdir() or member.isfile()) or member.issparse():
-                    raise BadInputError(f"The commit holds '{member.name[:200]}', which is no plain file. Remove it.")
-                inside = PurePosixPath(*_parts(member.name)[1:])
+            # All are looked at before the first is written: nothing is left of an archive that is refused.
+            for member, inside in [(member, _tar_place(member, into)) for member in tar]:
                 if member.isfile():
                     into.write(inside, tar.extractfile(member), executable=bool(member.mode & 0o100))
+
+
+def _tar_place(member: tarfile.TarInfo, into: _Folder) -> PurePosixPath:
+    """Check an entry. Raises BadInputError, TooLargeError."""
+    into.count_member()
+    if member.issym() or member.islnk():
+        raise _link(member.name)
+    if not (member.isdir() or member.isfile()) or member.issparse():
+        raise BadInputError(f"The commit holds '{member.name[:200]}', which is no plain file. Remove it.")
+    return PurePosixPath(*_parts(member.name)[1:])
 
 
 def _decompress(file: BinaryIO, plain: BinaryIO, most: int) -> None:
