@@ -31,6 +31,9 @@ param instanceMemoryMB int = 2048
 @description('Most instances of the function app at the same time.')
 param maximumInstanceCount int = 40
 
+@description('Delegated subnet for scoring containers, which then have private addresses only. Empty: public addresses.')
+param servingSubnetId string = ''
+
 @secure()
 @description('Secret of the webhooks at GitHub. azd makes one up and finds it again in the vault.')
 param githubWebhookSecret string
@@ -83,6 +86,7 @@ module storage 'modules/storage.bicep' = {
     tags: tags
     token: token
     controllerPrincipalId: identities.outputs.controllerPrincipalId
+    servingPrincipalId: identities.outputs.servingPrincipalId
   }
 }
 
@@ -171,6 +175,7 @@ module functions 'modules/functions.bicep' = {
     controllerClientId: identities.outputs.controllerClientId
     servingId: identities.outputs.servingId
     servingClientId: identities.outputs.servingClientId
+    servingSubnetId: servingSubnetId
     storageName: storage.outputs.name
     packageContainer: storage.outputs.packageContainer
     insightsName: monitoring.outputs.insightsName

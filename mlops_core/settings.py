@@ -133,6 +133,10 @@ class Settings(BaseSettings):
     serving_client_id: str | None = None
     """Azure: client id of the same identity."""
 
+    serving_subnet: str | None = None
+    """Azure: resource id of a delegated subnet for scoring containers, which then have private addresses only. The
+    function app must reach it. None or empty: public addresses."""
+
     log_analytics_id: str | None = None
     """Azure: id of the Log Analytics workspace that gets the containers' output."""
 

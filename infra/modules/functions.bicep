@@ -8,6 +8,7 @@ param controllerId string
 param controllerClientId string
 param servingId string
 param servingClientId string
+param servingSubnetId string
 param storageName string
 param packageContainer string
 param insightsName string
@@ -111,6 +112,7 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
     HEADRACE_REGISTRY: registryName
     HEADRACE_SERVING_IDENTITY: servingId
     HEADRACE_SERVING_CLIENT_ID: servingClientId
+    HEADRACE_SERVING_SUBNET: servingSubnetId
     HEADRACE_LOG_ANALYTICS_ID: logs.properties.customerId
     HEADRACE_WEBHOOK_SECRETS: webhookReference
     HEADRACE_HOSTS: hostReference

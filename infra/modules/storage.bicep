@@ -3,6 +3,7 @@ param location string
 param tags object
 param token string
 param controllerPrincipalId string
+param servingPrincipalId string
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   name: 'sthr${token}'
@@ -39,6 +40,23 @@ resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@202
 resource deadLetters 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
   parent: blobs
   name: 'dead-letters'
+}
+
+// What scoring containers fetch at their start: lists of files with their digests, and the code of scoring scripts.
+resource scoring 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
+  parent: blobs
+  name: 'scoring'
+}
+
+// Storage Blob Data Reader, on that container only: the rest of the account is none of the models' business.
+resource servingReads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(scoring.id, servingPrincipalId, '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1')
+  scope: scoring
+  properties: {
+    principalId: servingPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1')
+  }
 }
 
 resource queues 'Microsoft.Storage/storageAccounts/queueServices@2023-05-01' = {

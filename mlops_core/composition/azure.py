@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from mlops_core.application import Application, Limits, assemble
 from mlops_core.domain.errors import PermanentError
@@ -113,6 +114,8 @@ def build_azure(settings: Settings, elsewhere: Elsewhere | None = None) -> Appli
         telemetry=_telemetry(settings, credential),
     )
     write_fields(logging.getLogger())
+    # It logs whole addresses, and those of logs and uploads carry their own right.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     return assemble(
         world,
         verifiers=build_verifiers(settings.secrets_of_hosts()),
@@ -156,6 +159,11 @@ def host_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _owner(settings: Settings) -> str:
+    """Name this Headrace by its address: two in one resource group must not tidy up each other's container groups."""
+    return f"headrace-{urlsplit(settings.base_url).hostname or 'here'}"[:200]
+
+
 def _topic_credential(settings: Settings, credential: TokenCredential) -> TokenCredential | AzureKeyCredential:
     if settings.topic_key is None:
         return credential
@@ -194,6 +202,8 @@ def _deployer(
         identity=settings.serving_identity or "",
         identity_client=settings.serving_client_id or "",
         registry=f"{settings.registry}.azurecr.io",
+        owner=_owner(settings),
+        subnet=settings.serving_subnet or None,
         log_workspace=settings.log_analytics_id,
         log_key=settings.log_analytics_key.get_secret_value() if settings.log_analytics_key else None,
         client=other.management,
