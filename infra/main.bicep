@@ -98,6 +98,7 @@ module vault 'modules/vault.bicep' = {
     tags: tags
     token: token
     controllerPrincipalId: identities.outputs.controllerPrincipalId
+    logAnalyticsName: monitoring.outputs.logAnalyticsName
     githubWebhookSecret: githubWebhookSecret
     githubWebhookSecretBefore: githubWebhookSecretBefore
     hostRights: hostRights
@@ -186,6 +187,7 @@ module functions 'modules/functions.bicep' = {
     workspaceName: ownWorkspace ? workspace.outputs.name : workspaceName
     webhookReference: vault.outputs.webhookReference
     hostReference: vault.outputs.hostReference
+    logReference: vault.outputs.logReference
   }
 }
 

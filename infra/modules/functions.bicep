@@ -19,6 +19,7 @@ param workspaceResourceGroup string
 param workspaceName string
 param webhookReference string
 param hostReference string
+param logReference string
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
   name: storageName
@@ -114,6 +115,7 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
     HEADRACE_SERVING_CLIENT_ID: servingClientId
     HEADRACE_SERVING_SUBNET: servingSubnetId
     HEADRACE_LOG_ANALYTICS_ID: logs.properties.customerId
+    HEADRACE_LOG_ANALYTICS_KEY: logReference
     HEADRACE_WEBHOOK_SECRETS: webhookReference
     HEADRACE_HOSTS: hostReference
   }

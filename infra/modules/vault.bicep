@@ -3,6 +3,7 @@ param location string
 param tags object
 param token string
 param controllerPrincipalId string
+param logAnalyticsName string
 
 @secure()
 param githubWebhookSecret string
@@ -60,6 +61,19 @@ resource hosts 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = {
   }
 }
 
+resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
+  name: logAnalyticsName
+}
+
+// Container groups send their output with this key: they know no other way.
+resource logKey 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = {
+  parent: vault
+  name: 'log-analytics-key'
+  properties: {
+    value: logs.listKeys().primarySharedKey
+  }
+}
+
 // Key Vault Secrets User: reading, not writing.
 resource controllerReads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(vault.id, controllerPrincipalId, '4633458b-17de-408a-b874-0445c86b69e6')
@@ -75,3 +89,4 @@ output id string = vault.id
 output name string = vault.name
 output webhookReference string = '@Microsoft.KeyVault(SecretUri=${webhookSecrets.properties.secretUri})'
 output hostReference string = '@Microsoft.KeyVault(SecretUri=${hosts.properties.secretUri})'
+output logReference string = '@Microsoft.KeyVault(SecretUri=${logKey.properties.secretUri})'
