@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from handlers.answers import Answer, Request, json_answer, read_json
 from mlops_core.application import Application
 from mlops_core.domain.errors import BadInputError
-from mlops_core.domain.ids import CommitId, ModelName, ProjectName, RunId
+from mlops_core.domain.ids import CommitId, ModelName, ModelVersion, ProjectName, RunId
 from mlops_core.domain.requests import Decision
 from mlops_core.services.intake import Retrain
 from mlops_core.services.queries import summary
@@ -23,7 +23,7 @@ _PRINCIPAL_HEADER = "x-ms-client-principal-name"
 def take_retrain(app: Application, request: Request) -> Answer:
     """Start a new training of a project. The same `request_id` again is the same run."""
     data = read_json(request)
-    known = {"request_id", "by", "reason", "rebuild", "commit", "resume"}
+    known = {"request_id", "by", "reason", "rebuild", "reuse", "commit", "resume"}
     _refuse_unknown(data, known)
     commit, resume = _text(data, "commit"), _text(data, "resume")
     wish = Retrain(
@@ -32,6 +32,7 @@ def take_retrain(app: Application, request: Request) -> Answer:
         by=_person(request, data),
         reason=_text(data, "reason"),
         rebuild=_flag(data, "rebuild", default=True),
+        reuse=_flag(data, "reuse", default=False),
         commit=CommitId(commit) if commit else None,
         resume_from=RunId(resume) if resume else None,
     )
@@ -53,14 +54,16 @@ def take_decision(app: Application, request: Request) -> Answer:
 
 
 def take_rollback(app: Application, request: Request) -> Answer:
-    """Bring the version before the champion back. The same `request_id` again is the same rollback."""
+    """Bring the version before the champion back, or the named one. The same `request_id` again is the same rollback."""
     data = read_json(request)
-    _refuse_unknown(data, {"request_id", "by", "reason"})
+    _refuse_unknown(data, {"request_id", "by", "reason", "version"})
+    version = _text(data, "version")
     run_id = app.intake.rollback(
         ModelName(request.params["model"]),
         request_id=_text(data, "request_id") or uuid.uuid4().hex,
         by=_person(request, data),
         reason=_text(data, "reason"),
+        version=ModelVersion(version) if version else None,
     )
     return _run_answer(app, run_id)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
+from rich.markup import escape
 
 from mlops_core.cli import story
 from mlops_core.cli.api import person
@@ -24,13 +26,15 @@ def retrain(
     *,
     reason: Reason = "",
     rebuild: Annotated[bool, typer.Option(help="Build and test again first.")] = True,
+    reuse: Annotated[bool, typer.Option(help="Take over steps that did not change, as a push does.")] = False,
     resume: Annotated[str | None, typer.Option(help="Go on from the failed step of this run.")] = None,
     follow: Watch = False,
 ) -> None:
-    """Train a project again, from its newest commit or from a failed run's failed step."""
+    """Train a project's newest commit again, every step anew; or go on from a failed run's failed step."""
     with told_errors():
         client = api()
-        body: dict[str, object] = {"request_id": uuid.uuid4().hex, "by": person(), "reason": reason, "rebuild": rebuild}
+        wish = {"request_id": uuid.uuid4().hex, "by": person(), "reason": reason}
+        body: dict[str, object] = {**wish, "rebuild": rebuild, "reuse": reuse}
         if resume is not None:
             full_id = find_run(client, resume)
             body["resume"] = full_id
@@ -66,14 +70,15 @@ def cancel(run_id: RunArgument, *, reason: Reason = "") -> None:
 def rollback(
     model: Annotated[str, typer.Argument(help="Name of a model in service.")],
     *,
+    to: Annotated[str, typer.Option("--to", help="A certain version that was in service once.")] = "",
     reason: Reason = "",
     follow: Watch = True,
 ) -> None:
-    """Bring the version before the champion back into service."""
+    """Bring the version before the champion back into service; again for the one before that."""
     with told_errors():
         client = api()
-        body = {"request_id": uuid.uuid4().hex, "by": person(), "reason": reason}
-        run = client.post(f"/models/{model}/rollback", body)
+        body = {"request_id": uuid.uuid4().hex, "by": person(), "reason": reason, "version": to.removeprefix("v")}
+        run = client.post(f"/models/{quote(model, safe='')}/rollback", body)
         out.print(f"run [bold]{run['run_id']}[/bold]: back to version {run['version']}")
         if follow:
             follow_to_the_end(client, run["run_id"])
@@ -112,4 +117,4 @@ def _decide(run_id: str, wish: str, reason: str) -> None:
         client = api()
         full_id = find_run(client, run_id)
         run = client.post(f"/runs/{full_id}/decisions/{wish}", {"by": person(), "reason": reason})
-        out.print(f"run [bold]{full_id}[/bold] is now [bold]{run['state']}[/bold]: {run['reason']}")
+        out.print(f"run [bold]{full_id}[/bold] is now [bold]{run['state']}[/bold]: {escape(run['reason'])}")

@@ -66,7 +66,7 @@ def runs_table(runs: Iterable[View]) -> Table:
         started_by = f"{trigger['kind']} {trigger['branch']}".strip()
         model = f"{run['model'] or '-'}" + (f" v{run['version']}" if run["version"] else "")
         why = _one_line(run["reason"])
-        table.add_row(run["run_id"], coloured(run["state"]), started_by, model, age(run["created_at"]), why)
+        _row(table, run["run_id"], coloured(run["state"]), started_by, model, age(run["created_at"]), why)
     return table
 
 
@@ -74,8 +74,13 @@ def projects_table(projects: Iterable[View]) -> Table:
     """List projects."""
     table = Table("project", "host", "repository", "branch", "model", box=None, header_style="dim")
     for project in projects:
-        table.add_row(
-            project["name"], project["host"], project["repository"], project["default_branch"], project["model"] or "-"
+        _row(
+            table,
+            project["name"],
+            project["host"],
+            project["repository"],
+            project["default_branch"],
+            project["model"] or "-",
         )
     return table
 
@@ -85,7 +90,8 @@ def models_table(models: Iterable[View], base_url: str) -> Table:
     table = Table("model", "champion", "before it", "since", "address", box=None, header_style="dim")
     for model in models:
         champion, previous = model["champion"], model["previous"]
-        table.add_row(
+        _row(
+            table,
             model["name"],
             f"v{champion['version']}" if champion else "-",
             f"v{previous['version']}" if previous else "-",
@@ -100,7 +106,7 @@ def versions_table(versions: Iterable[View]) -> Table:
     table = Table("version", "registered", "job", "metrics", box=None, header_style="dim")
     for version in versions:
         metrics = ", ".join(f"{name} {value:.5g}" for name, value in sorted(version["metrics"].items())[:6])
-        table.add_row(f"v{version['version']}", age(version["created_at"]), version["job_name"] or "-", metrics or "-")
+        _row(table, f"v{version['version']}", age(version["created_at"]), version["job_name"] or "-", metrics or "-")
     return table
 
 
@@ -108,8 +114,13 @@ def letters_table(letters: Iterable[View]) -> Table:
     """List dead letters."""
     table = Table("id", "what", "kept", "why", box=None, header_style="dim")
     for letter in letters:
-        table.add_row(letter["id"], letter["subject"], age(letter["created_at"]), _one_line(letter["reason"]))
+        _row(table, letter["id"], letter["subject"], age(letter["created_at"]), _one_line(letter["reason"]))
     return table
+
+
+def _row(table: Table, *cells: str | Text) -> None:
+    """Add a row; text of others is shown as it is, whatever brackets it has."""
+    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
 def show_story(console: Console, run: View, base_url: str) -> None:

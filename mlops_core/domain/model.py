@@ -22,6 +22,9 @@ from mlops_core.domain.ids import (
 )
 from mlops_core.domain.values import Timestamp, Value
 
+# Nobody goes back further; a record must stay small.
+_LONGEST_TRAIL = 20
+
 
 class Release(Value):
     """
@@ -65,13 +68,26 @@ class LockAnswer(StrEnum):
 
 
 class Model(Value):
-    """The record of one registered model name."""
+    """
+    The record of one registered model name.
+
+    Attributes:
+        previous: What had the traffic until the last switch, in whichever direction that went.
+        trail: What a rollback goes back to, the nearest last: a release puts the champion on it, a rollback takes off
+            it what it goes back over.
+    """
 
     name: ModelName
     champion: Release | None = None
     previous: Release | None = None
+    trail: tuple[Release, ...] = ()
     lock: ReleaseLock | None = None
     waiting: tuple[RunId, ...] = ()
+
+    @property
+    def before(self) -> Release | None:
+        """The version before the champion, in time."""
+        return self.trail[-1] if self.trail else None
 
     def serves(self, run_id: RunId) -> bool:
         """Tell whether this run's version has the traffic."""
@@ -113,7 +129,17 @@ class Model(Value):
 
         The lock stays until the run knows that it is live: repeating the shift after a crash must find it undisturbed.
         """
-        return self.model_copy(update={"champion": release, "previous": self.champion})
+        return self.model_copy(
+            update={"champion": release, "previous": self.champion, "trail": self._trail_before(release)}
+        )
+
+    def _trail_before(self, release: Release) -> tuple[Release, ...]:
+        if self.champion is None or self.champion.version == release.version:
+            return self.trail
+        versions = [earlier.version for earlier in self.trail]
+        if release.version in versions:
+            return self.trail[: versions.index(release.version)]
+        return (*self.trail, self.champion)[-_LONGEST_TRAIL:]
 
 
 def deployment_of(release: Release, model: ModelName) -> DeploymentName:

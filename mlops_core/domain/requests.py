@@ -69,15 +69,29 @@ def _waive(run: Run, decision: Decision, at: Timestamp) -> ev.Event:
     return ev.GatesWaived(at=at, by=decision.by, reason=decision.reason)
 
 
+def _advice(run: Run) -> str:
+    match run.state:
+        case State.LIVE:
+            return f"Its model is in service already; to take it back: headrace rollback {run.model}."
+        case State.DEPLOYING | State.ROLLING_OUT:
+            return (
+                f"Its release is under way and needs no approval any more. Watch it: headrace logs {run.id} --follow; or "
+                f"stop it: headrace cancel {run.id}."
+            )
+        case State.REJECTED if run.facts.get(ev.ReleaseRejected) is None:
+            return f'To release it in spite of its gates: headrace approve {run.id} --waive --reason "..."'
+        case _ if run.ended:
+            return f"See why: headrace show {run.id}. Try again: headrace retrain {run.project}."
+        case _:
+            return f"Wait for its gates: headrace logs {run.id} --follow; or stop it: headrace cancel {run.id}."
+
+
 def _answer(run: Run, decision: Decision, at: Timestamp) -> ev.Event:
     verb = "approved" if decision.wish == "approve" else "rejected"
     if run.state is not State.AWAITING_APPROVAL:
-        advice = (
-            f"See why: headrace show {run.id}."
-            if run.ended or run.state is State.LIVE
-            else "Wait for its gates, or cancel it."
+        raise RefusedError(
+            f"Run '{run.id}' cannot be {verb}: it is '{run.state}', not 'awaiting_approval'. {_advice(run)}"
         )
-        raise RefusedError(f"Run '{run.id}' cannot be {verb}: it is '{run.state}', not 'awaiting_approval'. {advice}")
     if decision.wish == "approve":
         return ev.ReleaseApproved(at=at, by=decision.by, reason=decision.reason)
     return ev.ReleaseRejected(at=at, by=decision.by, reason=decision.reason)

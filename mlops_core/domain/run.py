@@ -62,6 +62,7 @@ class Trigger(Value):
     Attributes:
         ordinal: The host's time of the push, or the time of the request: it orders the releases of a model.
         commit: The code; None for a version that was registered outside of any run and whose project is unknown.
+        reuse: Whether steps that did not change may be taken over from earlier runs.
         version: For rollbacks and registered versions: what is to be released.
     """
 
@@ -74,6 +75,7 @@ class Trigger(Value):
     by: str = ""
     reason: str = ""
     rebuild: bool = True
+    reuse: bool = True
     resume_from: RunId | None = None
     version: ModelVersion | None = None
 

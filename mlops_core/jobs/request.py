@@ -24,6 +24,7 @@ class JobOrder(Value):
         caches: Folder shared by all jobs: sources, plans, environments, reusable steps.
         events_url: Where the job tells of its end, as Azure ML would.
         resume_from: Folder of the job whose finished steps are taken over.
+        reuse: Whether steps that did not change may be taken over from any earlier job.
     """
 
     name: str
@@ -37,6 +38,7 @@ class JobOrder(Value):
     tracking_uri: str | None = None
     events_url: str | None = None
     resume_from: str | None = None
+    reuse: bool = True
     cores: int = 2
 
     @property

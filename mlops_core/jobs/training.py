@@ -55,5 +55,6 @@ def pipeline_run(
         python=spec.local.python,
         cores=order.cores,
         resume_from=Path(order.resume_from) / "pipeline" if order.resume_from else None,
+        reuse=order.reuse,
         processes=processes,
     )

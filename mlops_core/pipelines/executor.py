@@ -59,6 +59,7 @@ class Execution:
         inherited: The environment variables of this process; steps get an allow-list of them.
         resume_from: Folder of an earlier execution whose finished steps are taken over.
         cache: Folder of the reuse cache; None reuses nothing.
+        reuse: Whether steps are taken over from it; what ran is kept in it anyway.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class Execution:
     timeout_seconds: float | None = None
     resume_from: Path | None = None
     cache: Path | None = None
+    reuse: bool = True
     processes: StepProcesses = field(default_factory=StepProcesses)
 
 
@@ -260,7 +262,7 @@ class _Executor:
         finished = self._earlier.get(step.name)
         if finished is not None and finished.succeeded and finished.key == key and finished.reusable:
             return finished
-        if self._cache is None or self._plan.force_rerun or not step.deterministic:
+        if self._cache is None or not self._execution.reuse or self._plan.force_rerun or not step.deterministic:
             return None
         return self._cache.find(key)
 

@@ -29,6 +29,7 @@ class PipelineRun:
     Attributes:
         caches: Folder of plans, environments and reusable steps, shared by all runs.
         tracking_uri: Address of an MLflow server; None runs without one.
+        reuse: Whether unchanged steps are taken over from earlier runs; those that run are kept for later ones anyway.
     """
 
     file: Path
@@ -90,7 +91,8 @@ class PipelineRun:
             cores=self.cores,
             timeout_seconds=self.timeout_seconds,
             resume_from=self.resume_from,
-            cache=self.caches / "steps" if self.reuse else None,
+            cache=self.caches / "steps",
+            reuse=self.reuse,
             processes=self.processes,
         )
         try:

@@ -99,6 +99,7 @@ class JobRequest:
         name: Chosen beforehand; a second submit of the same name finds the first.
         spec: What `mlops.yaml` of this commit says.
         resume_from: The job whose finished steps may be taken over.
+        reuse: Whether steps that did not change may be taken over from any earlier job.
     """
 
     name: JobName
@@ -108,6 +109,7 @@ class JobRequest:
     commit: CommitId
     spec: ProjectSpec
     resume_from: JobName | None = None
+    reuse: bool = True
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from mlops_core.domain.ids import (
 from mlops_core.domain.limits import CHANGED_FILES, CHANGED_LETTERS, LOG_LETTERS, NAME_LETTERS, cut
 from mlops_core.domain.run import Run, State, Trigger
 from mlops_core.ports import JobStatus, ProjectRecord
+from mlops_core.services.succession import run_before, run_of_released
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class Retrain:
     Attributes:
         request_id: Chosen by the asker; the same one again is the same run.
         rebuild: Whether to build and test again first.
+        reuse: Whether steps that did not change may be taken over, as for a push. A person who asks for a training
+            wants one: what was taken over would give the same model again.
         resume_from: A failed run, whose finished steps are taken over and whose commit is used.
     """
 
@@ -51,6 +54,7 @@ class Retrain:
     by: str
     reason: str = ""
     rebuild: bool = True
+    reuse: bool = False
     commit: CommitId | None = None
     resume_from: RunId | None = None
 
@@ -137,6 +141,7 @@ class Intake:
             by=cut(wish.by, NAME_LETTERS),
             reason=cut(wish.reason),
             rebuild=rebuild,
+            reuse=wish.reuse or wish.resume_from is not None,
             resume_from=wish.resume_from,
         )
         run_id = run_of_request(record.name, "retrain", wish.request_id)
@@ -162,11 +167,15 @@ class Intake:
             )
         return earlier.trigger.commit
 
-    def rollback(self, model: ModelName, *, request_id: str, by: str, reason: str = "") -> RunId:
+    def rollback(
+        self, model: ModelName, *, request_id: str, by: str, reason: str = "", version: ModelVersion | None = None
+    ) -> RunId:
         """
-        Start a run that brings the version before the champion back.
+        Start a run that brings the version before the champion back, or the one that is named.
 
-        Raises: RefusedError: There is no version before, or its run is unknown.
+        Before it in time: a version that was itself rolled back from is only gone to by its name.
+
+        Raises: RefusedError: There is no version before, or the named one was never in service.
         """
         record = self._world.models.load(model).value
         if record.champion is None:
@@ -174,12 +183,7 @@ class Intake:
         run_id = run_of_request(record.champion.project, "rollback", request_id)
         if self._controller.exists(run_id):
             return run_id
-        if record.previous is None:
-            raise RefusedError(
-                f"Model '{model}' has only ever served version {record.champion.version}, so there is no version "
-                "before it to go back to."
-            )
-        earlier = self._world.runs.load(record.previous.run_id).value
+        earlier = run_of_released(self._world, record, version) if version else run_before(self._world, record)
         now = self._world.clock.now()
         trigger = Trigger(
             kind="rollback",
@@ -187,7 +191,7 @@ class Intake:
             commit=earlier.trigger.commit,
             by=cut(by, NAME_LETTERS),
             reason=cut(reason) or f"away from version {record.champion.version}",
-            version=record.previous.version,
+            version=earlier.version,
         )
         self._start(run_id, earlier.project, trigger)
         policy = ev.PolicyDecided(at=now, decision="deliver", reason="rollback", spec=earlier.spec)

@@ -81,7 +81,7 @@ class Queries:
         return {
             "name": name,
             "champion": record.champion.model_dump(mode="json") if record.champion else None,
-            "previous": record.previous.model_dump(mode="json") if record.previous else None,
+            "previous": record.before.model_dump(mode="json") if record.before else None,
             "releasing": record.lock.model_dump(mode="json") if record.lock else None,
             "address": f"/api/models/{name}/score" if record.champion else None,
             "ledger": [entry.model_dump(mode="json") for entry in ledger],

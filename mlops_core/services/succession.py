@@ -2,14 +2,15 @@
 Which of two pushes to a branch came later, when the host's clock does not say: hosts tell whole seconds.
 
 Pushes of one second are ordered by the chain of their commits (`before`), which may lead over pushes whose runs have
-ended by now. Called by the policy and when the release lock is asked for.
+ended by now. Called by the policy and when the release lock is asked for. And which version a rollback goes back to.
 """
 
 from __future__ import annotations
 
-from mlops_core.domain.errors import NotFoundError
-from mlops_core.domain.ids import run_of_push
-from mlops_core.domain.run import Run
+from mlops_core.domain.errors import NotFoundError, RefusedError
+from mlops_core.domain.ids import ModelVersion, run_of_push
+from mlops_core.domain.model import Model
+from mlops_core.domain.run import Run, State
 from mlops_core.world import World
 
 # More pushes than this to one branch within a second are no person's.
@@ -37,3 +38,37 @@ def _run_before(world: World, run: Run) -> Run | None:
         return world.runs.load(run_of_push(run.project, run.trigger.before)).value
     except NotFoundError:
         return None
+
+
+def run_before(world: World, model: Model) -> Run:
+    """
+    Find the run that released the version before the champion.
+
+    Raises: RefusedError: There is none.
+    """
+    if model.before is None:
+        champion = model.champion.version if model.champion else "-"
+        raise RefusedError(
+            f"There is no earlier version of model '{model.name}' to go back to: version {champion} is the first in line. "
+            f"To go to another that was in service: headrace rollback {model.name} --to VERSION "
+            f"(versions: headrace models {model.name})."
+        )
+    return world.runs.load(model.before.run_id).value
+
+
+def run_of_released(world: World, model: Model, version: ModelVersion) -> Run:
+    """
+    Find the run that brought a version into service.
+
+    Raises: RefusedError: None did, or it is in service now.
+    """
+    if model.champion is not None and model.champion.version == version:
+        raise RefusedError(f"Version {version} of model '{model.name}' is in service already.")
+    run_id = world.runs.of_version(model.name, version)
+    run = world.runs.load(run_id).value if run_id else None
+    if run is None or not run.entered(State.LIVE):
+        raise RefusedError(
+            f"Version {version} of model '{model.name}' was never in service, and a rollback passes no gates. Versions: "
+            f"headrace models {model.name}."
+        )
+    return run

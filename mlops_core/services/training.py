@@ -34,6 +34,7 @@ class Training:
                 commit=run.trigger.commit,
                 spec=spec_of(run),
                 resume_from=job_of_run(earlier, effect.stage) if earlier and effect.stage == "train" else None,
+                reuse=run.trigger.reuse,
             )
         )
         now = self._world.clock.now()

@@ -169,6 +169,7 @@ class ProcessJobRunner:
             tracking_uri=options.tracking_uri(),
             events_url=options.events_url(),
             resume_from=str(self._folder(request.resume_from)) if request.resume_from else None,
+            reuse=request.reuse,
             cores=options.cores,
         )
         beside = options.folder / f".{request.name}.{uuid.uuid4().hex}"

@@ -49,7 +49,8 @@ def main(data_folder: Path, repository: str, lines: Iterable[str]) -> int:
     if not answer["runs"]:
         say("nothing to do: no branch was pushed that Headrace builds")
     for run in answer["runs"]:
-        watch(address, run["run_id"])
+        pushed_at = next((push["pushed_at"] for push in pushes if push["ref"] == f"refs/heads/{run['branch']}"), None)
+        watch(address, run["run_id"], pushed_at=pushed_at)
     return 0
 
 
@@ -121,8 +122,13 @@ def _error(answer: httpx.Response) -> str:
         return f"{answer.status_code} {answer.text[:200]}"
 
 
-def watch(address: str, run_id: str) -> None:
-    """Print a run as it goes, to its end or until it waits for a person."""
+def watch(address: str, run_id: str, *, pushed_at: str | None = None) -> None:
+    """
+    Print a run as it goes, to its end or until it waits for a person.
+
+    Args:
+        pushed_at: When the push was made: a run that an earlier push of the same commit started is no news.
+    """
     say(f"run {run_id}")
     deadline = time.monotonic() + _PATIENCE_SECONDS
     after, view = "", None
@@ -132,6 +138,10 @@ def watch(address: str, run_id: str) -> None:
             if view is None:
                 time.sleep(_POLL_SECONDS)
                 continue
+            if not after and _is_of_earlier_push(view, pushed_at):
+                _say_known(run_id, view)
+                if view["ended"]:
+                    return
             for line in view["lines"]:
                 _print_line(line)
             if view["ended"] or view["state"] == "awaiting_approval":
@@ -141,6 +151,21 @@ def watch(address: str, run_id: str) -> None:
             after = view["next"]
     if view is not None:
         _print_end(address, run_id, view)
+
+
+def _is_of_earlier_push(view: dict[str, Any], pushed_at: str | None) -> bool:
+    started = datetime.fromisoformat(view["trigger"]["ordinal"])
+    return pushed_at is not None and started < datetime.fromisoformat(pushed_at)
+
+
+def _say_known(run_id: str, view: dict[str, Any]) -> None:
+    commit, at = str(view["trigger"]["commit"])[:12], view["created_at"][:16].replace("T", " ")
+    if not view["ended"]:
+        say(f"commit {commit} is being delivered already, since {at} UTC:")
+        return
+    say(f"commit {commit} was delivered before, at {at} UTC, so nothing is started. That run is '{view['state']}':")
+    say(f"  {view['reason'].splitlines()[0][:200]}")
+    say(f"run it again: headrace retrain {view['project']}   (its story: headrace show {run_id})")
 
 
 def _look(client: httpx.Client, run_id: str, after: str) -> dict[str, Any] | None:
