@@ -7,6 +7,7 @@ They reach git and file names later, so nothing else is let through here.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from urllib.parse import parse_qs
 
 from mlops_core.domain.errors import BadInputError, TooLargeError
 from mlops_core.domain.ids import CommitId
+
+log = logging.getLogger(__name__)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # What git check-ref-format allows, without the rarer characters that no host lets a branch have.
@@ -137,13 +140,14 @@ def branch_ref(ref: str) -> str | None:
     """
     Check a full ref.
 
-    Returns: None for what is no branch, such as a tag.
-    Raises: BadInputError: It is a branch's ref that git would not allow.
+    Returns: None for what is no branch, such as a tag; and for a branch whose name could be taken for something else, such
+        as `-x`. That is logged and no error: git lets people push it, and the delivery's other refs are none the worse.
     """
     if not ref.startswith("refs/heads/"):
         return None
     if not _BRANCH.fullmatch(ref):
-        raise BadInputError(f"{ref[:100]!r} is not the name of a branch.")
+        log.warning("a pushed ref was skipped: it is not the name of a branch", extra={"ref": ascii(ref[:200])})
+        return None
     return ref
 
 

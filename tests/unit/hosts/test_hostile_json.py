@@ -100,9 +100,29 @@ def test_the_payload_without_any_strange_value_is_a_push(host: str) -> None:
 
 @pytest.mark.parametrize("host", SIGN)
 @pytest.mark.parametrize("branch", REFUSED_BRANCHES)
-def test_a_branch_that_git_would_not_allow_is_bad_input(host: str, branch: str) -> None:
-    with pytest.raises(BadInputError, match="not the name of a branch"):
-        take(host, body_of(host, ref=f"refs/heads/{branch}"))
+def test_a_branch_with_a_hostile_name_is_skipped_and_recorded(
+    host: str, branch: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert take(host, body_of(host, ref=f"refs/heads/{branch}")) == []
+    assert [(record.levelname, record.msg) for record in caplog.records] == [
+        ("WARNING", "a pushed ref was skipped: it is not the name of a branch")
+    ]
+    assert caplog.records[0].__dict__["ref"].isprintable()
+
+
+MANY = {"azure-devops": ("resource", "refUpdates"), "bitbucket": ("push", "changes"), "bitbucket-server": ("changes",)}
+
+
+@pytest.mark.parametrize("host", [*MANY, "local"])
+def test_a_hostile_branch_among_others_does_not_cost_them_their_push(host: str) -> None:
+    many = MANY.get(host, ("pushes",))
+    data, odd = json.loads(body_of(host)), json.loads(body_of(host, ref="refs/heads/--upload-pack=x"))
+    into, out_of = data, odd
+    for key in many[:-1]:
+        into, out_of = into[key], out_of[key]
+    into[many[-1]] = [*out_of[many[-1]], *into[many[-1]]]
+
+    assert [push.ref for push in take(host, json.dumps(data).encode())] == ["refs/heads/main"]
 
 
 @pytest.mark.parametrize("host", SIGN)
