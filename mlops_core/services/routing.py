@@ -8,6 +8,7 @@ just ended is sent again to the one that took over: scoring changes nothing, rep
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,11 +26,15 @@ _REMEMBERED_SECONDS = 0.5
 # A deployment that died is restarted by its deployer within this time; longer would outlast callers' own patience.
 _PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.05
+# However late it is, the first failure may only mean that the remembered address is out of date.
+_LEAST_TRIES = 2
 _ANSWER_SECONDS = 60.0
 # Sent on as they are; everything else of a request is between the caller and the function app.
 _PASSED_ON = ("content-type", "accept", "x-request-id", "traceparent")
-# A deployment that is being stopped answers 503 at once; its successor takes the request.
+# A deployment that is being stopped answers so at once; its successor takes the request.
 _STOPPING = 503
+# What its web server says of a request that was cut off at the end has no header of the scoring app.
+_CUT_OFF, _OWN_HEADER = 500, "x-headrace-model-version"
 
 
 @dataclass(frozen=True)
@@ -95,24 +100,20 @@ class Router:
 
         deadline = self._monotonic() + _PATIENCE_SECONDS
         passed_on = {name: value for name, value in headers.items() if name.lower() in _PASSED_ON}
-        while True:
+        for tries in itertools.count(1):
+            is_last = tries >= _LEAST_TRIES and self._monotonic() > deadline
             try:
                 answer = await self._attempt(model, body, passed_on)
             except (TemporaryError, httpx.TransportError) as error:
                 self._routes.pop(model, None)
-                if isinstance(error, httpx.TimeoutException) or self._monotonic() > deadline:
+                if is_last or isinstance(error, httpx.TimeoutException):
                     raise _unanswered(model, error) from error
             else:
-                if answer.status != _STOPPING or self._monotonic() > deadline or "retry-after" in answer.headers:
+                if is_last or not _is_ending(answer):
                     return answer
                 self._routes.pop(model, None)
             await asyncio.sleep(_PAUSE_SECONDS)
-
-    async def close(self) -> None:
-        """Close the connections, on the event loop that they belong to."""
-        if self._client is not None:
-            await self._client[1].aclose()
-            self._client = None
+        raise AssertionError  # the loop has no end of its own
 
     async def _attempt(self, model: ModelName, body: bytes, headers: Mapping[str, str]) -> Scored:
         address = await self._remembered(model)
@@ -150,6 +151,13 @@ class Router:
             limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
             self._client = (loop, httpx.AsyncClient(timeout=_ANSWER_SECONDS, limits=limits, trust_env=False))
         return self._client[1]
+
+
+def _is_ending(answer: Scored) -> bool:
+    """Tell whether a deployment answered so because it is being stopped."""
+    if answer.status == _STOPPING:
+        return "retry-after" not in answer.headers
+    return answer.status == _CUT_OFF and _OWN_HEADER not in answer.headers
 
 
 def _unanswered(model: ModelName, error: Exception) -> TemporaryError:

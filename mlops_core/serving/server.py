@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -124,11 +125,11 @@ class _Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
-        """Stop taking requests; a second signal ends at once."""
-        if self.should_exit:
+        """Stop taking requests. A second Ctrl-C ends at once; a supervisor may repeat SIGTERM, and cuts nobody off."""
+        if not self.should_exit:
+            self.end()
+        elif sig == signal.SIGINT:
             self.force_exit = True
-            return
-        self.end()
 
     def end(self) -> None:
         """End once what is in flight is answered, or the deadline is over."""

@@ -154,15 +154,18 @@ def test_a_model_that_cannot_be_loaded_is_reported_and_ends_the_process(script: 
     assert process.process.wait(SECONDS) == 3
 
 
-def test_requests_in_flight_are_answered_after_sigterm(script: Path, started: list[Process]) -> None:
+@pytest.mark.parametrize("signals", [1, 2])
+def test_requests_in_flight_are_answered_after_sigterm(script: Path, started: list[Process], signals: int) -> None:
+    """A supervisor that was started again meanwhile asks once more."""
     process = start(started, script).wait_ready()
     (script / "slow").touch()
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(process.score({"data": [3]})))
     asking.start()
     poll((script / "started").exists)
-    process.process.send_signal(signal.SIGTERM)
-    poll(lambda: not accepts(process.port))
+    for _ in range(signals):
+        process.process.send_signal(signal.SIGTERM)
+        poll(lambda: not accepts(process.port))
     (script / "slow").unlink()
     asking.join(SECONDS)
     assert answers[0][0] == 200

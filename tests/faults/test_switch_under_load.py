@@ -69,7 +69,9 @@ class Load:
 
     async def _run(self, stop: threading.Event) -> None:
         pending: set[asyncio.Task[None]] = set()
-        async with httpx.AsyncClient(base_url=self.address, timeout=30, trust_env=False) as client:
+        # A connection that the server may be closing at the moment is not used again.
+        limits = httpx.Limits(keepalive_expiry=2)
+        async with httpx.AsyncClient(base_url=self.address, timeout=30, trust_env=False, limits=limits) as client:
             due = time.monotonic()
             while not stop.is_set():
                 task = asyncio.create_task(self._ask(client))
@@ -272,6 +274,7 @@ def test_a_deployer_that_replaces_in_place_is_caught(
 @pytest.mark.timeout(120)
 def test_a_router_that_never_asks_again_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "_PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(routing, "_LEAST_TRIES", 1)
     load, _ = switch(tmp_path, switches=4, bad=0)
     assert load.errors != []
 

@@ -20,6 +20,7 @@ from mlops_core.application import Application, Limits
 from mlops_core.domain.errors import HeadraceError
 from mlops_core.domain.ids import DeploymentName, ModelName, ModelVersion, deployment_of_version
 from mlops_core.ports import DeploymentStatus
+from mlops_core.services import routing
 from mlops_core.services.routing import Router
 
 MODEL = ModelName("diabetes")
@@ -141,7 +142,7 @@ def test_without_a_champion_the_answer_says_so_and_what_to_do(bench: Bench) -> N
     assert "Push a project that trains it." in sentence(answer)
 
 
-@pytest.mark.parametrize("how", [{"dies": True}, {"status": 503, "body": b"{}"}])
+@pytest.mark.parametrize("how", [{"dies": True}, {"status": 503}, {"status": 500}])
 def test_a_deployment_that_dies_or_stops_meanwhile_is_asked_for_its_successor(
     live: Bench, serve: Serve, how: dict[str, Any]
 ) -> None:
@@ -192,6 +193,26 @@ def test_a_deployment_that_is_overloaded_is_not_asked_again(live: Bench, serve: 
     assert len(busy.asked) == 1
 
 
+def test_a_model_that_raises_is_not_asked_again(live: Bench, serve: Serve) -> None:
+    raising = serve(status=500, headers={"x-headrace-model-version": "1"}, body=b'{"error": "The model raised."}')
+    lead_to(live, of_version(1), raising.address)
+
+    assert score(live.app).status == 500
+    assert len(raising.asked) == 1
+
+
+def test_an_address_that_failed_is_looked_up_again_however_late_it_is(
+    live: Bench, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine may bring the first failure only after the patience is over."""
+    monkeypatch.setattr(routing, "_PATIENCE_SECONDS", -1.0)
+    ending, successor = serve(dies=True), serve()
+    addresses = iter([ending.address, successor.address])
+    monkeypatch.setattr(live.app.router, "address", lambda _: next(addresses))
+
+    assert score(live.app).status == 200
+
+
 def test_a_request_over_the_limit_is_refused_before_anybody_is_asked(live: Bench, serve: Serve) -> None:
     deployment = serve()
     lead_to(live, of_version(1), deployment.address)
@@ -207,12 +228,13 @@ def test_a_request_over_the_limit_is_refused_before_anybody_is_asked(live: Bench
 
 def test_many_requests_at_once_are_looked_up_once(live: Bench, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     lead_to(live, of_version(1), serve().address)
-    looked = []
-    found = live.app.router.address
-    monkeypatch.setattr(live.app.router, "address", lambda model: looked.append(model) or found(model))
+    router, looked = Router(live.app.world, monotonic=lambda: 0.0), []
+    found = router.address
+    monkeypatch.setattr(router, "address", lambda model: looked.append(model) or found(model))
+    app = replace(live.app, router=router)
 
     async def all_at_once() -> list[Answer]:
-        return await asyncio.gather(*(ask(live.app) for _ in range(20)))
+        return await asyncio.gather(*(ask(app) for _ in range(20)))
 
     assert {answer.status for answer in asyncio.run(all_at_once())} == {200}
     assert len(looked) == 1
