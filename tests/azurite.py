@@ -53,9 +53,19 @@ class Azurite:
         )
 
 
+# Closed after each test by a fixture: Python warns of a connection that nobody closed.
+OPEN: list[Tables] = []
+
+
 def fresh_tables(account: Azurite) -> Tables:
     """Tables that no other test writes to."""
-    return Tables(StorageAccount(connection_string=account.connection_string), prefix=f"t{uuid.uuid4().hex[:20]}")
+    return open_tables(StorageAccount(connection_string=account.connection_string), f"t{uuid.uuid4().hex[:20]}")
+
+
+def open_tables(account: StorageAccount, prefix: str) -> Tables:
+    """Tables that are closed when the test ends."""
+    OPEN.append(Tables(account, prefix=prefix))
+    return OPEN[-1]
 
 
 def on_tables(world: World, tables: Tables) -> World:

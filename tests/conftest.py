@@ -21,6 +21,8 @@ def _closed_databases() -> Iterator[None]:
     yield
     while builders.OPEN:
         builders.OPEN.pop().close()
+    while azurite.OPEN:
+        azurite.OPEN.pop().close()
 
 
 @pytest.fixture

@@ -1,17 +1,22 @@
-"""What goes over the wire to Azurite: counted, and cut or refused where a test says so."""
+"""What goes over the wire to Azurite: counted, and cut, refused or the end of the process where a test says so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 from azure.core.pipeline.transport import RequestsTransport
-from azurite import Azurite
+from azurite import Azurite, open_tables
 
-from mlops_core.adapters.azure.tables import StorageAccount
+from mlops_core.adapters.azure.tables import StorageAccount, Tables
+
+
+class Death(BaseException):
+    """The process ends here."""
 
 
 class _Transport(RequestsTransport):
@@ -23,12 +28,22 @@ class _Transport(RequestsTransport):
 
     def send(self, request: Any, **options: Any) -> Any:
         owner = self._owner
-        owner.calls.append(f"{request.method} {request.url.partition('?')[0].rpartition('/')[2]}")
-        answer = owner.answers.pop(0) if owner.answers else ""
+        with owner.lock:
+            owner.calls.append(f"{request.method} {request.url.partition('?')[0].rpartition('/')[2]}")
+            answer = owner.answers.pop(0) if owner.answers else ""
+            owner.dead = owner.dead or answer == "die before"
+        owner.before_call()
+        if owner.dead:
+            raise Death
         if answer == "unreachable":
             raise ServiceRequestError("the connection was refused")
         response = super().send(request, **options)
+        if answer == "die after":
+            owner.dead = True
+            response.close()
+            raise Death
         if answer == "cut":
+            response.close()
             raise ServiceResponseError("the connection was cut")
         if answer.startswith("busy"):
             _make_busy(response, answer.partition(":")[2])
@@ -60,18 +75,27 @@ class Cutting:
     Attributes:
         calls: What was sent, each repeat too.
         answers: What becomes of the next requests, one each: "" is as it is, "cut" is done and not answered,
-            "unreachable" not sent, "busy" and "busy:SECONDS" done and answered 503.
+            "unreachable" not sent, "busy" and "busy:SECONDS" done and answered 503, "die before" and "die after"
+            are done or not, and nothing is sent from then on.
+        before_call: Is called before each request.
         pauses: How long the adapters would have waited.
     """
 
     calls: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
+    before_call: Callable[[], None] = lambda: None
+    dead: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def account(self, storage: Azurite) -> StorageAccount:
-        """The account behind this wire."""
+        """Give the account behind this wire."""
         client = {"transport": _Transport(self)}
         return StorageAccount(connection_string=storage.connection_string, client=client, pause=self.pauses.append)
+
+    def tables(self, storage: Azurite, prefix: str) -> Tables:
+        """Give tables behind this wire."""
+        return open_tables(self.account(storage), prefix)
 
     @contextmanager
     def counted(self) -> Iterator[list[str]]:

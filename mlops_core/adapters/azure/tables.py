@@ -91,6 +91,13 @@ class Tables:
             endpoint=account.endpoint("table"), credential=account.credential, **NO_RETRIES, **account.client
         )
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.shutdown()
+        with self._lock:
+            if self._service is not None:
+                self._service.close()
+
     def _repeated(self, doing: str, call: Callable[[], T]) -> T:
         return repeated(doing, call, self._account.pause)
 
