@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,7 +141,8 @@ async def flood(base_url: str, rate: float, seconds: float) -> Outcome:
     """Send deliveries at a steady rate."""
     parts = urlsplit(base_url)
     address = (str(parts.hostname), int(parts.port or 80))
-    outcome, pending = Outcome(), set()
+    outcome = Outcome()
+    pending: set[asyncio.Task[None]] = set()
     started = time.perf_counter()
     for number in range(int(rate * seconds)):
         due = started + number / rate
@@ -178,8 +180,7 @@ def _wait_for(data: Path, process: subprocess.Popen[bytes]) -> str:
     while time.monotonic() < deadline and process.poll() is None:
         noted = data / "up.json"
         address = str(json.loads(noted.read_text() or "{}").get("address", "")) if noted.exists() else ""
-        if address and Api(address).is_up():
-            MlflowServer(data / "mlflow", environment={}).wait_until_ready()
+        if address and Api(address).is_up() and MlflowServer(data / "mlflow", environment={}).is_healthy():
             return address
         time.sleep(0.1)
     message = f"The controller did not start; its log is in '{data}'."
@@ -202,7 +203,7 @@ def _waiting(data: Path) -> int:
     return int(deliveries) + int(_read(data / "queue.db", "SELECT COUNT(*) FROM messages")[0][0])
 
 
-def _read(path: Path, sql: str) -> list[tuple[object, ...]]:
+def _read(path: Path, sql: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
         return connection.execute(sql).fetchall()
 

@@ -16,7 +16,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,9 +36,6 @@ log = logging.getLogger(__name__)
 _STOP_SECONDS = 10
 # A service that ends or raises is started again after this pause.
 _RESTART_SECONDS = 2.0
-# A function's thread asks for Python's lock after each of its many short waits for the disk, and while the event loop
-# is busy gets it after this; with Python's own 5 ms a flood of webhooks is answered ten times as slowly.
-_SWITCH_SECONDS = 0.0005
 
 Service = Callable[[threading.Event], None]
 
@@ -141,7 +137,6 @@ class FunctionsHost:
 
         Raises: RefusedError: The port or the data folder is in use.
         """
-        sys.setswitchinterval(_SWITCH_SECONDS)
         with only_host(self._options.folder) as noted:
             listener = open_socket(self._options.address, self._options.port)
             address = f"http://{self._options.address}:{listener.getsockname()[1]}"
