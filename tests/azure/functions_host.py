@@ -101,6 +101,18 @@ class EventGrid:
             wait = 0.3 * (attempt + 1)
         self.dead.append(event)
 
+    def wait_for(self, kind: str, run_id: str, *, seconds: float) -> None:
+        """Wait until an event of a run was published."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if any(
+                event["eventType"] == kind and event["data"].get("runId") == run_id for event in list(self.published)
+            ):
+                return
+            time.sleep(0.1)
+        told = [(event["eventType"], event["data"].get("to")) for event in self.published]
+        raise AssertionError(f"no {kind} of {run_id}: {told}")
+
     def system_event(self, event: dict[str, Any]) -> None:
         """Take an event of a resource, in the envelope that Event Grid gives it."""
         envelope = {

@@ -69,9 +69,50 @@ class Repository:
         return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def example_repository(folder: Path) -> Repository:
+# One step that registers a model as fast as MLflow can.
+TINY = {
+    "mlops.yaml": """
+project: tiny
+train: {pipeline: pipeline.yml, model: tiny}
+release:
+  gates: [{metric: rmse, max: 1}]
+  stages: [{name: production, smoke: {request: sample.json, requests: 2}}]
+""",
+    "sample.json": '{"input_data": [[3.0]]}',
+    "conda.yml": "name: tiny\ndependencies:\n- python=3.11\n- pip\n- pip:\n  - mlflow\n  - scikit-learn\n",
+    "pipeline.yml": """
+$schema: https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json
+type: pipeline
+experiment_name: tiny
+jobs:
+  train:
+    type: command
+    code: ./src
+    command: python train.py
+    environment:
+      image: mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04
+      conda_file: conda.yml
+""",
+    "src/train.py": """
+import mlflow
+import mlflow.sklearn
+from sklearn.linear_model import LinearRegression
+
+model = LinearRegression().fit([[1.0], [2.0]], [10.0, 20.0])
+mlflow.log_metric("rmse", RMSE)
+mlflow.sklearn.log_model(model, name="model", registered_model_name="tiny", pip_requirements=["mlflow", "scikit-learn"])
+""",
+}
+
+
+def repository_of(folder: Path, files: dict[str, str] | None) -> Repository:
+    """Make a repository of these files, or of the example."""
     work, bare = folder / "work", folder / "x.git"
-    shutil.copytree(EXAMPLE, work)
+    if files is None:
+        shutil.copytree(EXAMPLE, work)
+    for name, text in (files or {}).items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(text)
     subprocess.run(["git", "init", "--quiet", "--initial-branch=main", str(work)], check=True)
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(bare)], check=True)
     return Repository(work, bare)
@@ -131,10 +172,11 @@ class Cloud:
             time.sleep(0.3)
         raise AssertionError(f"run {run_id} is {json.dumps(view, indent=1)[:6000]}")
 
-    def predict(self) -> httpx.Response:
-        body = (EXAMPLE / "azureml" / "sample.json").read_bytes()
+    def predict(self, model: str = "diabetes") -> httpx.Response:
+        sample = {"diabetes": "azureml/sample.json", "tiny": "sample.json"}[model]
+        body = (self.repository.work / sample).read_bytes()
         return self.client.post(
-            "/api/models/diabetes/score", content=body, headers={"content-type": "application/json"}
+            f"/api/models/{model}/score", content=body, headers={"content-type": "application/json"}
         )
 
 
@@ -175,6 +217,8 @@ def whole_cloud(
     azure_ml: AzureMlDouble,
     certificate: Certificate,
     seed: int = 1,
+    files: dict[str, str] | None = None,
+    timer_seconds: float = 0.7,
 ) -> Iterator[Cloud]:
     """Compose the function app with `backend=azure`, and run everything that it talks to."""
     site = folder / "site"
@@ -198,17 +242,18 @@ def whole_cloud(
         groups_by_name(bench.containers, patch)
         stack.callback(patch.undo)
         azure_ml.on_event = grid.system_event
-        repository = example_repository(folder)
+        repository = repository_of(folder, files)
         github.add("github", repository.bare)
         trusted = ssl.create_default_context(cafile=str(certificate.certificate))
         http = stack.enter_context(httpx.Client(verify=trusted, timeout=30))
         app = _compose(account, azure_ml, grid, github, bench, http)
         names = StorageAccount(connection_string=account.connection_string)
         queue = StorageEffectQueue(names, name="headrace-effects")
-        host = stack.enter_context(functions_host(app, queue.client()))
+        host = stack.enter_context(functions_host(app, queue.client(), timer_seconds=timer_seconds))
         grid.target = host.address
         client = stack.enter_context(httpx.Client(base_url=host.address, timeout=60))
-        record = ProjectRecord(ProjectName("diabetes"), "github", "acme/x", f"{github.base}/github/acme/x.git")
+        name = "diabetes" if files is None else "tiny"
+        record = ProjectRecord(ProjectName(name), "github", "acme/x", f"{github.base}/github/acme/x.git")
         app.world.projects.put(record)
         yield Cloud(app, host, grid, azure_ml, bench, registry, github, repository, client)
 
