@@ -53,6 +53,9 @@ def _project_name(folder_name: str) -> str:
 
 def _build(findings: Findings) -> str:
     assets = [*findings.environments.values(), *findings.data.values()]
+    if not assets and not findings.test_command:
+        # A section without keys would be a fault.
+        return "# build:\n#   test: pytest -q       # no tests were found; a command here must pass before training\n"
     lines = ["build:"]
     if assets:
         lines.append("  assets:                 # set up before the tests")
@@ -100,7 +103,8 @@ def _release(findings: Findings) -> str:
 def _local(findings: Findings) -> str:
     if not (findings.bindings or findings.unbound or findings.unreachable):
         return ""
-    lines = ["local:                    # what only a laptop needs; Azure ML has its own"]
+    head = "local:                    # what only a laptop needs; Azure ML has its own"
+    lines = [head if findings.bindings or findings.unreachable else f"# {head}"]
     if findings.bindings:
         lines.append("  data:")
         lines += [f'    "{reference}": {path}' for reference, path in findings.bindings.items()]

@@ -76,7 +76,8 @@ def _files(root: Path, *endings: str) -> Iterator[Path]:
             if seen > _MOST_FILES:
                 return
             path = Path(folder, name)
-            if name.endswith(endings) and path.stat().st_size <= _LARGEST_BYTES:
+            # A link that leads nowhere is no file.
+            if name.endswith(endings) and path.is_file() and path.stat().st_size <= _LARGEST_BYTES:
                 yield path
 
 
@@ -119,20 +120,24 @@ def _keep_used_environments(findings: Findings, root: Path) -> None:
 def _unreachable(asset: Path, document: dict[str, Any]) -> list[str]:
     conda = document.get("conda_file")
     if isinstance(conda, str) and (asset.parent / conda).is_file():
-        conda = yaml.safe_load((asset.parent / conda).read_text(encoding="utf-8"))
+        try:
+            conda = yaml.safe_load((asset.parent / conda).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError, ValueError):
+            return []
     if not isinstance(conda, dict):
         return []
-    lines = [
-        line for entry in conda.get("dependencies", []) if isinstance(entry, dict) for line in entry.get("pip", [])
-    ]
+    entries = [entry for entry in conda.get("dependencies") or [] if isinstance(entry, dict)]
+    lines = [line for entry in entries for line in entry.get("pip") or []]
     return [str(line) for line in lines if _VCS.match(str(line))]
 
 
 def _note_references(findings: Findings, root: Path, pipeline: Path) -> None:
     document = yaml.safe_load(pipeline.read_text(encoding="utf-8"))
-    for given in (document.get("inputs") or {}).values():
-        path = given.get("path") if isinstance(given, dict) else None
-        if not isinstance(path, str) or not _REFERENCE.fullmatch(path):
+    steps = [step for step in document["jobs"].values() if isinstance(step, dict)]
+    given = [value for holder in (document, *steps) for value in _values(holder.get("inputs"))]
+    paths = [value.get("path") for value in given if isinstance(value, dict)]
+    for path in dict.fromkeys(path for path in paths if isinstance(path, str)):
+        if not _REFERENCE.fullmatch(path):
             continue
         name = re.split(r"[@:]", path.removeprefix("azureml:"))[0]
         found = _declared_path(root, findings.data.get(name)) or _data_file_like(root, name)
@@ -140,6 +145,10 @@ def _note_references(findings: Findings, root: Path, pipeline: Path) -> None:
             findings.bindings[path] = found
         else:
             findings.unbound.append(path)
+
+
+def _values(inputs: object) -> list[object]:
+    return list(inputs.values()) if isinstance(inputs, dict) else []
 
 
 def _declared_path(root: Path, asset: str | None) -> str | None:
