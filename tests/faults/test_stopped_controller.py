@@ -30,7 +30,7 @@ def stop_again_and_again(folder: Path, *, stops: int, seed: int, design: str = "
             codes = started.run(folder=str(place), projects=2, seed=seed, stop=True, design=design, **point)
             stopped += codes[2]
             wrong += [f"{point}: {each}" for each in violations(place, list(codes[:2]))]
-    return wrong if stopped >= stops // 2 else [f"only {stopped} of {stops} controllers were stopped", *wrong]
+    return wrong if stopped >= max(1, stops // 2) else [f"only {stopped} of {stops} controllers were stopped", *wrong]
 
 
 def violations(folder: Path, codes: list[int]) -> list[str]:

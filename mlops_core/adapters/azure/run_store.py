@@ -152,12 +152,17 @@ class TableRunStore:
         self._known.pop(run.id, None)
         taken = self._tables.get(_RUNS, key(run.id), _taken(event.event_id))
         # Others may have saved the run since; the row of an event stays as it was written.
-        if taken is None or taken["token"] != mark:
-            raise self._refusal(run, read_version, event)
+        if taken is None:
+            raise self._stale(run, read_version)
+        if taken["token"] != mark:
+            raise DuplicateEventError(run.id, event.event_id)
 
     def _refusal(self, run: Run, read_version: int, event: Event) -> HeadraceError:
         if self._tables.get(_RUNS, key(run.id), _taken(event.event_id)) is not None:
             return DuplicateEventError(run.id, event.event_id)
+        return self._stale(run, read_version)
+
+    def _stale(self, run: Run, read_version: int) -> StaleRunError:
         found = self._tables.get(_RUNS, key(run.id), _SNAPSHOT, only=["version"])
         return StaleRunError(run.id, read_version=read_version, found_version=int(found["version"]) if found else None)
 
