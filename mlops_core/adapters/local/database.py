@@ -68,6 +68,8 @@ class Database:
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
+        # SQLite lets writers sleep and try again; threads that queue here instead take turns at once.
+        self._turn = threading.Lock()
         # Whoever drops a database without closing it leaves no connection behind.
         weakref.finalize(self, _close_all, self._all)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,13 +93,14 @@ class Database:
         """
         connection = self.connection
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+            with self._turn:
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS messages (
     dequeue_count INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS messages_due ON messages (queue, visible_at);
+CREATE INDEX IF NOT EXISTS messages_same ON messages (queue, body);
 """
 
 
