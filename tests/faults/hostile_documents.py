@@ -1,6 +1,5 @@
 """YAML and JSON that is small as bytes and large, deep or odd as values."""
 
-
 from __future__ import annotations
 
 import json
