@@ -17,15 +17,16 @@ from builders import PROJECT
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "azure")]
 
-from functions_host import event_grid
-from test_genuine_worker import run, worker  # noqa: F401 - a fixture
+from functions_host import event_grid  # noqa: E402 - after the path is set
+from test_genuine_worker import run, worker  # noqa: E402, F401 - a fixture
 
-from mlops_core.adapters.azure.dead_letters import TableDeadLetters
-from mlops_core.adapters.azure.effect_queue import StorageEffectQueue
-from mlops_core.adapters.azure.project_store import TableProjectStore
-from mlops_core.adapters.azure.run_store import TableRunStore
-from mlops_core.adapters.azure.tables import StorageAccount, Tables
-from mlops_core.domain.ids import ProjectName, RunId
+from mlops_core.adapters.azure.dead_letters import TableDeadLetters  # noqa: E402 - after the path is set
+from mlops_core.adapters.azure.effect_queue import StorageEffectQueue  # noqa: E402 - after the path is set
+from mlops_core.adapters.azure.project_store import TableProjectStore  # noqa: E402 - after the path is set
+from mlops_core.adapters.azure.run_store import TableRunStore  # noqa: E402 - after the path is set
+from mlops_core.adapters.azure.tables import StorageAccount, Tables  # noqa: E402 - after the path is set
+from mlops_core.domain.ids import ProjectName, RunId  # noqa: E402 - after the path is set
+
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
