@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from azurite import Azurite, fresh_tables
 from fakes import START
+from repeats import Cutting
 
 from mlops_core.adapters.azure.model_store import TableModelStore
 from mlops_core.adapters.local.database import Database
@@ -91,6 +93,23 @@ class TestTableModelStore(ModelStoreContract):
     @pytest.fixture
     def store(self, storage: Azurite) -> ModelStore:
         return TableModelStore(fresh_tables(storage))
+
+    def test_a_lost_answer_is_not_taken_for_somebody_elses_save(self, storage: Azurite) -> None:
+        """Neither when another instance saved the model before the write was repeated."""
+        prefix, wire = f"t{uuid.uuid4().hex[:20]}", Cutting()
+        store, other = TableModelStore(wire.tables(storage, prefix)), TableModelStore(Cutting().tables(storage, prefix))
+        store.commit(Model(name=NAME), read_version=0)
+        store.load(NAME)
+
+        def save_another() -> None:
+            wire.before_call = lambda: None
+            other.commit(Model(name=NAME), read_version=other.load(NAME).version, ledger=[entry(2)])
+
+        wire.answers = ["cut"]
+        wire.before_call = lambda: setattr(wire, "before_call", save_another)
+
+        assert store.commit(Model(name=NAME), read_version=1, ledger=[entry(1)]) == 2
+        assert [line.version for line in store.ledger(NAME).items] == ["2", "1"]
 
     def test_names_are_listed_again_after_the_list_was_lost(self, storage: Azurite) -> None:
         tables = fresh_tables(storage)

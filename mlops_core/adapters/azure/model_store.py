@@ -49,19 +49,23 @@ class TableModelStore:
         operations: list[Operation] = [self._save(model, read_version, record)]
         for number, entry in enumerate(ledger):
             place = f"ledger:{_LAST - version * _ROOM - number:015d}"
-            line = {"PartitionKey": partition, "RowKey": place}
+            line = {"PartitionKey": partition, "RowKey": place, "token": mark}
             operations.append(("create", with_body(line, f"ledger of {model.name}", entry.model_dump_json())))
         try:
             self._tables.write(_MODELS, operations)
         except ConflictError:
-            found = self._tables.get(_MODELS, partition, _RECORD)
-            if found is None or found["token"] != mark:
-                raise StaleRunError(
-                    f"model {model.name}",
-                    read_version=read_version,
-                    found_version=int(found["version"]) if found else 0,
-                ) from None
+            # Others may have saved the record since; a line of the ledger stays as it was written.
+            if not self._is_own(partition, str(operations[-1][1]["RowKey"]), mark):
+                raise self._stale(model.name, read_version) from None
         return version
+
+    def _is_own(self, partition: str, row: str, mark: str) -> bool:
+        """Tell whether what is there was written by our first try, whose answer was lost."""
+        found = self._tables.get(_MODELS, partition, row, only=["token"])
+        return found is not None and found.get("token") == mark
+
+    def _stale(self, name: ModelName, read_version: int) -> StaleRunError:
+        return StaleRunError(f"model {name}", read_version=read_version, found_version=self._read(name)[0].version)
 
     def _save(self, model: Model, read_version: int, record: Row) -> Operation:
         if read_version == 0:
@@ -73,7 +77,7 @@ class TableModelStore:
         if etag is None:
             stored, etag = self._read(model.name)
             if stored.version != read_version:
-                raise StaleRunError(f"model {model.name}", read_version=read_version, found_version=stored.version)
+                raise self._stale(model.name, read_version)
         return "update", record, {"mode": "replace", **unchanged(etag)}
 
     def ledger(self, name: ModelName, *, cursor: str | None = None, limit: int = 50) -> Page[LedgerEntry]:

@@ -59,7 +59,7 @@ class TableRunStore:
     def _is_own(self, run: Run, mark: str) -> bool:
         """Tell whether the run that is there is what we wrote, the answer being lost, or somebody else's."""
         found = self._tables.get(_RUNS, key(run.id), _SNAPSHOT)
-        if found is not None and found["token"] == mark:
+        if found is not None and found.get("token") == mark:
             return True
         if self.load(run.id).value.created_at != run.created_at:
             self._index.forget_start(run)
@@ -154,7 +154,7 @@ class TableRunStore:
         # Others may have saved the run since; the row of an event stays as it was written.
         if taken is None:
             raise self._stale(run, read_version)
-        if taken["token"] != mark:
+        if taken.get("token") != mark:
             raise DuplicateEventError(run.id, event.event_id)
 
     def _refusal(self, run: Run, read_version: int, event: Event) -> HeadraceError:
