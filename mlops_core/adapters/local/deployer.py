@@ -8,8 +8,11 @@ processes that are found again.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 
 from mlops_core.adapters.local import processes
@@ -110,15 +113,16 @@ def status_of(name: DeploymentName, state: DeploymentState) -> DeploymentStatus:
 
 
 def answers(state: DeploymentState, path: str) -> bool:
-    """Ask the process of a deployment, on this machine and without any proxy."""
-    import httpx
-
+    """Ask the process of a deployment. Plain HTTP by hand: a client would read all certificates for each question."""
     if state.port is None:
         return False
-    try:
-        return httpx.get(f"{address_of(state)}{path}", timeout=_HEALTH_SECONDS, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
+    connection = http.client.HTTPConnection("127.0.0.1", state.port, timeout=_HEALTH_SECONDS)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
 
 
 def log_of(folder: Path) -> Path:
