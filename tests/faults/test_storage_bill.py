@@ -11,12 +11,13 @@ import builders
 import pytest
 from azurite import Azurite, on_tables
 from benches import quick_bench
-from builders import Bench
+from builders import MANIFEST, Bench
 from fakes import START
 from repeats import Cutting
 
 from mlops_core.domain import events as ev
 from mlops_core.domain.ids import EffectKey, ModelName, ModelVersion, RunId
+from mlops_core.manifest import read_manifest
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ def test_an_event_costs_one_read_and_one_transaction(metered: Metered) -> None:
     sent = metered.cost(announced(1), metered.bench.push(2))
 
     assert [call.partition(" ")[0] for call in sent] == ["GET", "POST"]
+
+
+def test_the_first_event_that_names_a_version_costs_one_call_more(metered: Metered) -> None:
+    run_id = metered.bench.push(2)
+    decided = ev.PolicyDecided(at=START, decision="deliver", reason="", spec=read_manifest(MANIFEST))
+    found = ev.ModelFound(at=START, model=ModelName("diabetes"), version=ModelVersion("4"))
+    costs = [len(metered.cost(event, run_id)) for event in (decided, found, announced(4))]
+
+    assert costs == [2, 3, 2]
 
 
 def test_an_event_taken_again_costs_no_write_that_changes_anything(metered: Metered) -> None:
