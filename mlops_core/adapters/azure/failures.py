@@ -1,8 +1,9 @@
 """
 What the SDKs raise, as our own errors: whether repeating helps, after how long, and what to do.
 
-Nothing of an SDK leaves an adapter. The SDKs' own retries (see `RETRIES`) are the one layer that repeats within a call;
-what still fails is a `TemporaryError`, and the queue or Event Grid delivers again.
+Nothing of an SDK leaves an adapter. The SDKs' own retries (see `RETRIES`) are the one layer that repeats within a call,
+for tables and queues `storage_calls.py` is; what still fails is a `TemporaryError`, and the queue or Event Grid delivers
+again.
 """
 
 from __future__ import annotations
