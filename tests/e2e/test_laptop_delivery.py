@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from laptop import SECONDS, Laptop
 
-ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 120.0
 MANIFEST = """
 project: tiny
 build: {environment: current}
@@ -51,39 +46,6 @@ with mlflow.start_run() as run:
 """
 
 
-class Laptop:
-    """A data folder, and the command line on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.data = folder / "data"
-        self.project = folder / "tiny"
-        self.environment = {**os.environ, "HEADRACE_DATA": str(self.data)}  # noqa: TID251 - of the test's own commands
-        self.controller: subprocess.Popen[bytes] | None = None
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a headrace command."""
-        command = [sys.executable, "-m", "mlops_core.cli", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-
-    def git(self, *arguments: str) -> str:
-        """Run git in the project."""
-        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid", *arguments]
-        done = subprocess.run(command, cwd=self.project, capture_output=True, text=True, timeout=SECONDS, check=True)
-        return done.stdout + done.stderr
-
-    def up(self) -> None:
-        """Start the controller and wait until it answers."""
-        (self.data / "up.json").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "mlops_core.cli", "up", "--port", "0"]
-        self.controller = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + SECONDS
-        while self.run("projects").returncode != 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
-
 @pytest.fixture
 def laptop(tmp_path: Path) -> Iterator[Laptop]:
     """A tiny project, and a laptop that is tidied up afterwards."""
@@ -97,9 +59,7 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
     made.git("add", "--all")
     made.git("commit", "--quiet", "--message", "Tiny")
     yield made
-    made.run("down")
-    if made.controller is not None:
-        made.controller.wait(SECONDS)
+    made.down()
 
 
 @pytest.mark.slow

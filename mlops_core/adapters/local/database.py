@@ -8,6 +8,7 @@ newer Headrace wrote is refused; an older one is migrated in one transaction whe
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 import weakref
@@ -21,6 +22,7 @@ from mlops_core.domain.errors import PermanentError, TemporaryError
 _BUSY_SECONDS = 30.0
 
 # One script per schema version, applied in order. A released one is never edited.
+_LEAST_FREE_BYTES = 1_000_000
 _MIGRATIONS = (
     """
     CREATE TABLE runs (
@@ -161,7 +163,9 @@ class Database:
         return int(self.read("PRAGMA user_version")[0][0])
 
     def _unusable(self, error: sqlite3.Error) -> TemporaryError:
-        advice = "Free some space" if "full" in str(error) else "See that the disk works and no other program holds it"
+        # On a disk that is nearly full, SQLite cannot make its index of the log, and calls that an I/O error.
+        full = "full" in str(error) or shutil.disk_usage(self.path.parent).free < _LEAST_FREE_BYTES
+        advice = "Free some space" if full else "See that the disk works and no other program holds it"
         return TemporaryError(f"The database '{self.path}' could not be used: {error}. {advice}; it is tried again.")
 
 
