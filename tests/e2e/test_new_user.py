@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from laptop import ROOT, SECONDS, Laptop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("new_user")]
 
 MANIFEST = """\
 project: tiny
