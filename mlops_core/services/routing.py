@@ -129,18 +129,21 @@ class Router:
         route = self._routes.get(model)
         if route is not None and self._monotonic() <= route.until:
             return route.address
-        address = await self._look_up(model)
-        self._routes[model] = _Route(address, self._monotonic() + _REMEMBERED_SECONDS)
-        return address
+        return await self._look_up(model)
 
     async def _look_up(self, model: ModelName) -> str:
         """Look up in a thread, since a store may take its time; whoever asks meanwhile shares the answer."""
         looking = self._looking.get(model)
         if looking is None or looking.get_loop() is not asyncio.get_running_loop():
-            looking = asyncio.ensure_future(asyncio.to_thread(self.address, model))
+            looking = asyncio.ensure_future(self._find(model))
             self._looking[model] = looking
             looking.add_done_callback(lambda _: self._looking.pop(model, None))
         return await asyncio.shield(looking)
+
+    async def _find(self, model: ModelName) -> str:
+        address = await asyncio.to_thread(self.address, model)
+        self._routes[model] = _Route(address, self._monotonic() + _REMEMBERED_SECONDS)
+        return address
 
     def _http(self) -> httpx.AsyncClient:
         import httpx

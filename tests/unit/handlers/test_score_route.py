@@ -41,6 +41,12 @@ class Deployment:
     address: str = ""
 
 
+class Server(ThreadingHTTPServer):
+    """As many connections may wait as a test makes at once."""
+
+    request_queue_size = 64
+
+
 Serve = Callable[..., Deployment]
 
 
@@ -68,7 +74,7 @@ def serve() -> Iterator[Serve]:
             def log_message(self, *_: object) -> None:
                 """Nobody reads it."""
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = Server(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         running.append((server, thread))
