@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import azurite
 from aml_double import AzureMlDouble
 from aml_jobs import JobHouse
-from loopback import DOMAIN, PLAIN, workspace_of
-from tls import Certificate, make_certificate
+from loopback import PLAIN, trusted_certificate, workspace_of
+from tls import Certificate
 
 from mlops_core.adapters.azure.workspace import Workspace
 from mlops_core.adapters.local.mlflow_server import MlflowServer
@@ -24,21 +22,8 @@ from mlops_core.adapters.local.mlflow_server import MlflowServer
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certificate]:
-    """A certificate that this process' clients trust."""
-    made = make_certificate(tmp_path_factory.mktemp("tls"), f"{azurite.ACCOUNT}.blob.{DOMAIN}")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("REQUESTS_CA_BUNDLE", str(made.certificate))
-    patch.setenv("SSL_CERT_FILE", str(made.certificate))
-    real = socket.getaddrinfo
-
-    def resolve(host: Any, *others: Any, **named: Any) -> Any:
-        known = isinstance(host, str) and host.endswith(f".{DOMAIN}")
-        return real("127.0.0.1" if known else host, *others, **named)
-
-    # azure-ai-ml uploads data to https://ACCOUNT.blob.DOMAIN, a name that no name server knows here.
-    patch.setattr(socket, "getaddrinfo", resolve)
-    yield made
-    patch.undo()
+    with trusted_certificate(tmp_path_factory.mktemp("tls")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

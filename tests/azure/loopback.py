@@ -5,11 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import azurite
+import pytest
 from aml_double import AzureMlDouble
+from tls import Certificate, make_certificate
 
 from mlops_core.adapters.azure.workspace import Workspace, WorkspaceOptions
 
@@ -52,3 +58,24 @@ def workspace_of(double: AzureMlDouble, account: azurite.Azurite) -> Workspace:
         subscription=SUBSCRIPTION, resource_group="group", workspace="workspace", client=cloud_of(double, account)
     )
     return Workspace(options, LoopbackCredential())
+
+
+@contextmanager
+def trusted_certificate(folder: Path) -> Iterator[Certificate]:
+    """Make a certificate that this process' clients trust, and resolve the names in it, until the block ends."""
+    made = make_certificate(folder, f"{azurite.ACCOUNT}.blob.{DOMAIN}")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("REQUESTS_CA_BUNDLE", str(made.certificate))
+    patch.setenv("SSL_CERT_FILE", str(made.certificate))
+    real = socket.getaddrinfo
+
+    def resolve(host: Any, *others: Any, **named: Any) -> Any:
+        known = isinstance(host, str) and host.endswith(f".{DOMAIN}")
+        return real("127.0.0.1" if known else host, *others, **named)
+
+    # azure-ai-ml uploads data to https://ACCOUNT.blob.DOMAIN, a name that no name server knows here.
+    patch.setattr(socket, "getaddrinfo", resolve)
+    try:
+        yield made
+    finally:
+        patch.undo()

@@ -23,17 +23,19 @@ import hosts_double
 import httpx
 import pytest
 from aml_double import AzureMlDouble
+from aml_jobs import JobHouse
 from arm_containers import Containers
 from arm_double import GROUP, LOCATION, SUBSCRIPTION, Answer, Request
 from arm_registry import REGISTRY, Registry
 from container_bench import IDENTITY, ContainerBench
 from functions_host import EventGrid, Host, event_grid, functions_host
-from loopback import DOMAIN, LoopbackCredential, cloud_of
+from loopback import DOMAIN, PLAIN, LoopbackCredential, cloud_of, trusted_certificate
 from test_served_models import serving
 from tls import Certificate
 
 from mlops_core.adapters.azure.effect_queue import StorageEffectQueue
 from mlops_core.adapters.azure.tables import StorageAccount
+from mlops_core.adapters.local.mlflow_server import MlflowServer
 from mlops_core.application import Application
 from mlops_core.composition.azure import Elsewhere, build_azure
 from mlops_core.domain.ids import ProjectName
@@ -307,3 +309,25 @@ def _compose(
         plain_http=True,
     )
     return build_azure(settings, elsewhere)
+
+
+@contextmanager
+def own_cloud(folder: Path, *, files: dict[str, str]) -> Iterator[Cloud]:
+    """A cloud for one test, with storage, tracking and workspace of its own."""
+    place = folder / "cloud"
+    for name in ("tls", "account", "jobs"):
+        (place / name).mkdir(parents=True)
+    with ExitStack() as stack:
+        certificate = stack.enter_context(trusted_certificate(place / "tls"))
+        account = stack.enter_context(azurite.running(place / "account", (certificate.certificate, certificate.key)))
+        server = MlflowServer(place / "mlflow", environment=PLAIN)
+        server.start()
+        stack.callback(server.stop)
+        server.wait_until_ready()
+        double = AzureMlDouble(account, certificate, JobHouse(place / "jobs", account, server.address, PLAIN))
+        double.start()
+        stack.callback(double.stop)
+        yield stack.enter_context(
+            whole_cloud(folder, account=account, azure_ml=double, certificate=certificate, files=files)
+        )
+        assert double.complaints == []
