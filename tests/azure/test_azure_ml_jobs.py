@@ -17,6 +17,7 @@ from tls import Certificate
 from mlops_core.adapters.azure.job_runner import AzureMlJobRunner
 from mlops_core.adapters.azure.model_registry import AzureMlModelRegistry
 from mlops_core.adapters.azure.source import CommitFiles
+from mlops_core.adapters.azure.submission import pipeline_job
 from mlops_core.adapters.azure.workspace import Workspace
 from mlops_core.adapters.clock import SystemClock
 from mlops_core.domain.errors import BadInputError, TemporaryError
@@ -220,3 +221,12 @@ def test_a_status_that_nobody_knows_counts_as_under_way(
         assert status is not None
         assert status.outcome == outcome
     azure_ml.complaints.clear()  # the specification does not know the made-up word either
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_retrain_that_reuses_nothing_has_every_step_run_again(project: Project, *, reuse: bool) -> None:
+    request = replace(project.request("anew-train", "train"), reuse=reuse)
+
+    job = pipeline_job(project.folder, request, compute="cpu-cluster")
+
+    assert bool(job.settings.force_rerun) is not reuse

@@ -86,6 +86,8 @@ def pipeline_job(root: Path, request: JobRequest, *, compute: str) -> PipelineJo
         job.inputs[name] = value
     if job.compute is None and getattr(job.settings, "default_compute", None) is None:
         job.settings.default_compute = compute
+    if not request.reuse:
+        job.settings.force_rerun = True
     return job
 
 
