@@ -23,6 +23,7 @@ _RUNS = "Runs"
 _SNAPSHOT = "run"
 # Some 10 KB each.
 _REMEMBERED = 1_000
+_REMEMBERED_IDS = 50_000
 _REBUILT_AT_ONCE = 100
 
 Read = tuple[Stored[Run], str]
@@ -89,6 +90,8 @@ class TableRunStore:
     def _remember(self, stored: Stored[Run], etag: str) -> Read:
         if len(self._known) >= _REMEMBERED:
             self._known = {}
+        if len(self._seen) >= _REMEMBERED_IDS:
+            self._seen = set()
         self._known[stored.value.id] = (stored, etag)
         self._seen.add(stored.value.id)
         return stored, etag
