@@ -27,7 +27,6 @@ from mlops_core.adapters.azure.run_store import TableRunStore  # noqa: E402 - af
 from mlops_core.adapters.azure.tables import StorageAccount, Tables  # noqa: E402 - after the path is set
 from mlops_core.domain.ids import ProjectName, RunId  # noqa: E402 - after the path is set
 
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 COMMIT = uuid.uuid4().hex + "0" * 8
