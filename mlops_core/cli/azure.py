@@ -23,7 +23,7 @@ _CLONED_FROM = {
     "bitbucket": "https://bitbucket.org/{}.git",
     "azure-devops": "https://dev.azure.com/{}",
 }
-_REPOSITORY = re.compile(r"[A-Za-z0-9_.~-]+(/[A-Za-z0-9_. ~-]+)+")
+_REPOSITORY = re.compile(r"[A-Za-z0-9_.~][A-Za-z0-9_.~-]*(/[A-Za-z0-9_. ~-]+)+")
 
 
 @azure.callback()

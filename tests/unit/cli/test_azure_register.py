@@ -50,7 +50,8 @@ def test_registering_again_keeps_what_is_known_of_the_project(tmp_path: Path) ->
     ("repository", "options", "words"),
     [
         ("acme", {}, "no repository's name"),
-        ("--upload-pack=x/y", {"project": "x"}, ""),
+        ("--upload-pack=x/y", {"project": "x"}, "no repository's name"),
+        ("-x/y", {"project": "x"}, "no repository's name"),
         ("acme/x", {"host": "sourceforge"}, "There are: azure-devops"),
         ("acme/x", {"host": "local"}, "There are: azure-devops"),
         ("acme/x", {"project": "Ab"}, "lower-case letters"),
