@@ -107,6 +107,9 @@ class OnAzure:
 
     def push(self, content: dict[str, str], message: str) -> str:
         _write(self._cloud.repository.work, content)
+        # No container has the interpreter at hand; there the model's own list of packages makes an image.
+        manifest = self._cloud.repository.work / "mlops.yaml"
+        manifest.write_text(content["mlops.yaml"].replace("  serve: {environment: current}\n", ""))
         return str(self._cloud.push(message))
 
 
