@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import azurite
 import builders
 from builders import Bench, make_bench
 
+from mlops_core.adapters.azure.insights import FieldsInMessage
+
 
 @pytest.fixture(autouse=True)
 def _closed_databases() -> Iterator[None]:
@@ -23,6 +26,19 @@ def _closed_databases() -> Iterator[None]:
         builders.OPEN.pop().close()
     while azurite.OPEN:
         azurite.OPEN.pop().close()
+
+
+@pytest.fixture(autouse=True)
+def _kept_logging() -> Iterator[None]:
+    """Undo what composing an application sets for the whole process: levels of loggers, and filters of handlers."""
+    named = [logging.getLogger(name) for name in ("httpx", "uvicorn", "azure")]
+    levels = [logger.level for logger in named]
+    yield
+    for logger, level in zip(named, levels, strict=True):
+        logger.setLevel(level)
+    # Pytest's own handlers hang on the root logger, and live as long as the session.
+    for handler in logging.getLogger().handlers:
+        handler.filters = [known for known in handler.filters if not isinstance(known, FieldsInMessage)]
 
 
 @pytest.fixture
