@@ -102,6 +102,8 @@ class AzureMlDouble:
         self.calls: list[Call] = []
         self.complaints: list[str] = []
         self.faults: list[Fault] = []
+        self.trouble: Callable[[str, str], Fault | None] = lambda *_: None
+        """Asked for each request, by method and path, that no fault matches."""
         self.on_event = on_event
         self._storage = storage
         self._certificate = certificate
@@ -177,7 +179,7 @@ class AzureMlDouble:
                 if fault.times > 0 and fault.method in (method, "*") and re.search(fault.path, path):
                     fault.times -= 1
                     return fault
-        return None
+        return self.trouble(method, path)
 
     def _specification(self, path: str, query: dict[str, str]) -> Specification | None:
         rest = SCOPE.sub("", path).strip("/").split("/")
