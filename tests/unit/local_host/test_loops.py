@@ -18,7 +18,8 @@ from mlops_core.adapters.local.effect_queue import SqliteEffectQueue
 from mlops_core.adapters.local.event_bus import SqliteEventBus, Subscription
 from mlops_core.adapters.local.host.functions import Function, Invoker
 from mlops_core.adapters.local.host.loops import QueueLoop, TimerLoop, TopicLoop
-from mlops_core.domain.errors import TemporaryError
+from mlops_core.adapters.local.host.timetable import Timetable
+from mlops_core.domain.errors import PermanentError, TemporaryError
 
 EVENT = {"id": "e1", "eventType": "A.B", "subject": "s", "eventTime": "2026-03-01T12:00:00Z", "data": {}}
 
@@ -169,10 +170,13 @@ NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
         ("0 0 9 * * 1-5", datetime(2026, 3, 2, 9, 0, tzinfo=UTC)),
     ],
 )
-def test_schedules_have_seconds_first(loops: Bench, schedule: str, following: datetime) -> None:
-    timer = TimerLoop(function("timerTrigger", print, schedule=schedule), loops.invoker)
+def test_schedules_have_seconds_first(schedule: str, following: datetime) -> None:
+    assert Timetable(schedule, NOON).due == following
 
-    assert timer.next_after(NOON) == following
+
+def test_a_timer_whose_schedule_is_none_stops_the_start(loops: Bench) -> None:
+    with pytest.raises(PermanentError, match="'often' is no schedule"):
+        TimerLoop(function("timerTrigger", print, schedule="often"), loops.invoker)
 
 
 def test_a_time_that_was_missed_many_times_is_made_up_for_once_and_past_due(loops: Bench) -> None:

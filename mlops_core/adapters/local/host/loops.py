@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from mlops_core.adapters.local.host.functions import Function, InvocationError, Invoker, queue_message, timer_request
+from mlops_core.adapters.local.host.timetable import Timetable
 
 if TYPE_CHECKING:
     import httpx
@@ -144,31 +145,20 @@ class TimerLoop:
         self._invoker = invoker
         self._now = now
         self._schedule = str(function.trigger["schedule"])
-
-    def next_after(self, moment: datetime) -> datetime:
-        """Say when the schedule (NCRONTAB, six fields with seconds first) fires next."""
-        from croniter import croniter
-
-        fields = self._schedule.split()
-        # croniter wants the seconds last.
-        cron = " ".join([*fields[1:], fields[0]]) if len(fields) == 6 else self._schedule  # noqa: PLR2004 - six fields
-        following = croniter(cron, moment).get_next(datetime)
-        if not isinstance(following, datetime):
-            raise TypeError(f"'{self._schedule}' gives no time")
-        return following
+        Timetable(self._schedule, now())  # one that is none must stop the start, not the timer alone
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fire until `stop`."""
         if self._function.trigger.get("runOnStartup"):
             await self.fire(past_due=False)
-        due = self.next_after(self._now())
+        times = Timetable(self._schedule, self._now())
         while not stop.is_set():
-            late = (self._now() - due).total_seconds()
-            if late < 0:
-                await _wait(stop, min(-late, 1.0))
+            left = times.seconds_left(self._now())
+            if left > 0:
+                await _wait(stop, min(left, 1.0))
                 continue
-            await self.fire(past_due=late > 1.0)
-            due = self.next_after(self._now())
+            await self.fire(past_due=left < -1.0)
+            times.fired(self._now())
 
     async def fire(self, *, past_due: bool) -> None:
         """Call the function; the next time comes whatever it does."""
