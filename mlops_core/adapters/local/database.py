@@ -100,7 +100,9 @@ class Database:
                 try:
                     yield connection
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    # On a full or failing disk SQLite has rolled back already, and would complain of a second time.
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
         except sqlite3.OperationalError as error:

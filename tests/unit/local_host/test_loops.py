@@ -153,6 +153,63 @@ def test_an_event_is_given_up_when_repeating_is_useless_or_was_tried_enough(
     assert loops.bus.waiting() == 0
 
 
+def fill_disk(monkeypatch: pytest.MonkeyPatch, source: object, *names: str) -> list[str]:
+    """Let calls of a source fail as on a full disk. Returns those that were made."""
+    called: list[str] = []
+    for name in names:
+
+        def refuse(*_: object, called_as: str = name, **__: object) -> None:
+            called.append(called_as)
+            raise TemporaryError("database or disk is full")
+
+        monkeypatch.setattr(source, name, refuse)
+    return called
+
+
+def test_an_event_whose_failure_cannot_be_stored_is_not_delivered_in_a_circle(
+    loops: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loops.bus.accept("headrace", [EVENT])
+    called = fill_disk(monkeypatch, loops.bus, "again")
+    looked: list[int] = []
+    due = loops.bus.due
+
+    def counted(*, limit: int) -> Any:
+        looked.append(limit)
+        return due(limit=limit)
+
+    monkeypatch.setattr(loops.bus, "due", counted)
+    monkeypatch.setattr("mlops_core.adapters.local.host.loops._UNSTORED_SECONDS", 0.2)
+
+    seen = deliver(loops, [500], lambda: len(looked) > 20)
+
+    assert called == ["again"]
+    assert len(seen) == 1
+    assert loops.bus.waiting() == 1
+
+
+@pytest.mark.parametrize(("tries", "name"), [(1, "release"), (5, "poison")])
+def test_a_message_whose_failure_cannot_be_stored_does_not_stop_the_queue(
+    loops: Bench, monkeypatch: pytest.MonkeyPatch, tries: int, name: str
+) -> None:
+    taken: list[str] = []
+
+    def take(value: Any) -> None:
+        taken.append(value.get_body().decode())
+        if taken[-1] == "bad":
+            raise ValueError("never")
+
+    loops.queue.put("bad")
+    for _ in range(tries - 1):
+        loops.queue.release(loops.queue.lease("q", limit=1, seconds=1)[0], delay_seconds=0)
+    called = fill_disk(monkeypatch, loops.queue, "poison", "release")
+    work_off(loops, take, lambda: called == [name])
+    loops.queue.put("good")
+    work_off(loops, take, lambda: "good" in taken)
+
+    assert taken == ["bad", "good"]
+
+
 def test_a_subscription_gets_only_the_types_that_it_wants(loops: Bench) -> None:
     loops.bus.accept("headrace", [EVENT, {**EVENT, "eventType": "C.D"}])
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mlops_core.adapters.local.host.functions import Function, InvocationError, Invoker, queue_message, timer_request
 from mlops_core.adapters.local.host.timetable import Timetable
+from mlops_core.domain.errors import TemporaryError
 
 if TYPE_CHECKING:
     import httpx
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 _IDLE_SECONDS = 0.1
 _TRIES = 5
 _NEVER_AGAIN = (400, 401, 403, 413)
+_UNSTORED_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -119,15 +121,24 @@ class QueueLoop:
 
     async def _work(self, message: Message) -> None:
         value = queue_message(message_id=message.message_id, body=message.body, dequeue_count=message.dequeue_count)
+        failure: InvocationError | None = None
         try:
             await self._invoker.invoke(self._function, value)
         except InvocationError as error:
-            if message.dequeue_count >= _TRIES:
-                self._source.poison(message, str(error.__cause__ or error))
-            else:
-                self._source.release(message, delay_seconds=_pause(error, message.dequeue_count))
-        else:
+            failure = error
+        try:
+            self._note(message, failure)
+        except TemporaryError as error:
+            # Nobody sees it until its lease ends; what it hints at is hinted at anew by reconciling before that.
+            log.warning("what became of message %s could not be stored: %s", message.message_id, error)
+
+    def _note(self, message: Message, failure: InvocationError | None) -> None:
+        if failure is None:
             self._source.delete(message)
+        elif message.dequeue_count >= _TRIES:
+            self._source.poison(message, str(failure.__cause__ or failure))
+        else:
+            self._source.release(message, delay_seconds=_pause(failure, message.dequeue_count))
 
 
 def _pause(error: InvocationError, tries: int) -> float:
@@ -219,6 +230,7 @@ class TopicLoop:
             "aeg-delivery-count": str(delivery.attempts),
             "content-type": "application/json; charset=utf-8",
         }
+        outcome, status = "", 0
         try:
             answer = await self._client.post(
                 "/runtime/webhooks/eventgrid",
@@ -227,16 +239,21 @@ class TopicLoop:
                 headers=headers,
             )
         except httpx.HTTPError as error:
-            self._failed(delivery, f"no answer ({type(error).__name__})", never_again=False)
-            return
-        if answer.is_success:
-            self._source.done(delivery)
+            outcome = f"no answer ({type(error).__name__})"
         else:
-            outcome = f"answered {answer.status_code}: {answer.text[:500]}"
-            self._failed(delivery, outcome, never_again=answer.status_code in _NEVER_AGAIN)
+            status = answer.status_code
+            outcome = "" if answer.is_success else f"answered {status}: {answer.text[:500]}"
+        try:
+            self._note(delivery, outcome, never_again=status in _NEVER_AGAIN)
+        except TemporaryError as error:
+            # It is still due. Without a pause it would be delivered in a circle for as long as the disk is full.
+            log.warning("what became of event %s could not be stored: %s", delivery.event_id, error)
+            await asyncio.sleep(_UNSTORED_SECONDS)
 
-    def _failed(self, delivery: Delivery, outcome: str, *, never_again: bool) -> None:
-        if never_again or delivery.attempts >= len(self._pauses):
+    def _note(self, delivery: Delivery, outcome: str, *, never_again: bool) -> None:
+        if not outcome:
+            self._source.done(delivery)
+        elif never_again or delivery.attempts >= len(self._pauses):
             log.error("event %s was given up: %s", delivery.event_id, outcome)
             self._source.give_up(delivery, outcome=outcome)
         else:
