@@ -23,6 +23,7 @@ from mlops_core.domain.ids import (
     ProjectName,
     RunId,
     deployment_of_version,
+    job_of_run,
     run_of_push,
     run_of_push_to,
     run_of_request,
@@ -234,7 +235,7 @@ class Intake:
         Returns: None where the job is none of ours (a step of a pipeline, somebody's notebook).
         """
         run_id = self._world.runs.of_job(name)
-        if run_id is None:
+        if run_id is None or name not in (job_of_run(run_id, "build"), job_of_run(run_id, "train")):
             return None
         status = self._world.jobs.status(name)
         if status is None or status.outcome is None:
@@ -248,11 +249,13 @@ class Intake:
         """Take the end of a job that the runner tells of; one that is under way changes nothing."""
         if status.outcome is None:
             return
-        stage: ev.JobStage = "build" if status.name.endswith("-build") else "train"
+        stage: ev.JobStage = "build" if status.name == job_of_run(run_id, "build") else "train"
+        now = self._world.clock.now()
         self._controller.take(
             run_id,
             ev.JobEnded(
-                at=status.ended_at or self._world.clock.now(),
+                # A runner's clock may be ahead of ours, and what is pending is asked for again by its age.
+                at=min(status.ended_at or now, now),
                 stage=stage,
                 job_name=status.name,
                 outcome=status.outcome,

@@ -66,7 +66,7 @@ class ReleaseService:
         if answer is LockAnswer.BUSY:
             return []
         if answer is LockAnswer.OUTDATED and model.champion is not None:
-            reason = f"version {model.champion.version} of a newer push is in service: run {model.champion.run_id}"
+            reason = f"version {model.champion.version}, asked for later, is in service: run {model.champion.run_id}"
             return [ev.Superseded(at=now, by_run=model.champion.run_id, reason=reason)]
         champion = model.champion.version if model.champion else None
         return [ev.ReleaseLockTaken(at=now, champion=champion, revival=effect.revival)]
@@ -182,8 +182,10 @@ class ReleaseService:
 
     def delete(self, run: Run, effect: DeleteDeployment) -> list[ev.Event]:
         """End a deployment, unless its version carries traffic again or is about to."""
-        # The run has ended, so its own lock needs nothing, whether it was returned yet or not.
-        if not self._world.models.load(model_of(run)).value.without_lock(run.id).needs(effect.version):
+        # The run has ended. Its lock goes first: a shift that is still under way somewhere finds it gone then, instead
+        # of leading the traffic to what is deleted here.
+        model, _ = self._change(run, lambda model: (model.without_lock(run.id), LockAnswer.TAKEN))
+        if not model.needs(effect.version):
             self._world.deployer.delete(self._name(run, effect.version))
         return [ev.EffectDone(at=self._world.clock.now(), key=effect.key, revival=effect.revival)]
 

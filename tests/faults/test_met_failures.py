@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from benches import quick_bench
 from builders import Bench, push
 
+from mlops_core.domain.errors import PermanentError
 from mlops_core.domain.ids import DeploymentName, EffectKey, JobName, ModelName, RunId
 from mlops_core.domain.model import ReleaseLock
 from mlops_core.domain.requests import Decision
+from mlops_core.ports import DeploymentStatus, JobStatus
 
 MODEL = ModelName("diabetes")
 CANCEL = Decision(wish="cancel", by="ada", reason="stop")
@@ -135,3 +138,58 @@ def test_a_branch_made_of_a_commit_that_is_delivered_launches_nothing(tmp_path: 
         assert bench.state(made) == "skipped"
 
     assert bench.jobs.launches == before
+
+
+def test_a_job_that_only_begins_like_a_runs_jobs_ends_no_run(tmp_path: Path) -> None:
+    """Whoever may submit to the workspace chooses names freely."""
+    bench = quick_bench(tmp_path)
+    run_id = bench.push()
+    bench.drain()
+    bench.end_job(run_id, "build")
+    for name in (f"{run_id}-copy", f"{run_id}-", f"{run_id}-train-train"):
+        assert bench.app.intake.job_told(JobName(name), "failed") is None
+
+    assert bench.state(run_id) == "training"
+
+
+def test_a_runner_whose_clock_is_ahead_does_not_put_off_what_is_pending(tmp_path: Path) -> None:
+    bench = quick_bench(tmp_path)
+    run_id = bench.push()
+    bench.drain()
+    name = JobName(f"{run_id}-build")
+    ahead = bench.clock.now() + timedelta(days=3_650)
+    bench.jobs.statuses[name] = JobStatus(name, "succeeded", ended_at=ahead)
+    bench.app.intake.job_told(name, "succeeded")
+    bench.queue.messages.clear()  # the hint is lost
+    bench.settle(rounds=1)
+
+    assert f"{run_id}-train" in bench.jobs.launches
+
+
+def test_a_cancelled_runs_deployment_is_not_deleted_under_a_shift_that_is_under_way(
+    deploying: tuple[Bench, RunId],
+) -> None:
+    """The shift has seen its deployment ready, then the run is cancelled and tidied up, then the shift goes on."""
+    bench, run_id = deploying
+    for key in ("lock", "deploy:1"):
+        bench.app.controller.perform(run_id, EffectKey(key))
+    bench.app.intake.look_at_deployment(bench.run(run_id))
+    (shift,) = [each.effect for each in bench.run(run_id).pending if each.effect.kind == "shift_traffic"]
+    before = bench.run(run_id)
+    status = bench.deployer.status
+
+    def cancelled_meanwhile(name: DeploymentName) -> DeploymentStatus:
+        seen = status(name)
+        bench.deployer.status = status  # type: ignore[method-assign] - as it was
+        bench.app.controller.decide(run_id, CANCEL)
+        bench.app.controller.perform(run_id, EffectKey("undeploy:1"))
+        return seen
+
+    bench.deployer.status = cancelled_meanwhile  # type: ignore[method-assign] - this bench only
+    with pytest.raises(PermanentError, match="does not hold the release lock"):
+        bench.app.controller._performers["shift_traffic"](before, shift)
+
+    champion = bench.app.world.models.load(MODEL).value.champion
+    assert (champion, bench.deployer.list()) == (None, [])
+    assert end(bench) == (None, [])
+    assert bench.state(run_id) == "cancelled"
