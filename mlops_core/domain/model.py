@@ -98,17 +98,18 @@ class Model(Value):
         in_service = self.champion is not None and self.champion.version == version
         return in_service or (self.lock is not None and self.lock.version == version)
 
-    def with_lock(self, wanted: ReleaseLock, *, outdated: bool = False) -> tuple[Model, LockAnswer]:
+    def with_lock(self, wanted: ReleaseLock, *, outdated: bool | None = None) -> tuple[Model, LockAnswer]:
         """
         Take the release lock for a run, or join those who wait for it.
 
         An older push than the champion's gets OUTDATED: it must never go over a newer one.
 
         Args:
-            outdated: That the champion is newer, where the times of the two pushes are equal and do not say it.
+            outdated: Whether the champion is newer; None where only the times of the two pushes say it.
         """
-        newer = self.champion is not None and self.champion.ordinal > wanted.ordinal
-        if self.champion and self.champion.run_id != wanted.run_id and (newer or outdated):
+        if outdated is None:
+            outdated = self.champion is not None and self.champion.ordinal > wanted.ordinal
+        if self.champion and self.champion.run_id != wanted.run_id and outdated:
             return self.without_lock(wanted.run_id), LockAnswer.OUTDATED
         if self.lock is None or self.lock.run_id == wanted.run_id:
             waiting = tuple(run_id for run_id in self.waiting if run_id != wanted.run_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
@@ -63,7 +63,8 @@ class ProjectRecord:
         repository: The host's own name of it, such as `owner/name`; for `local` the folder's name.
         clone_url: Where its commits are fetched from; for `local` the path of the bare repository.
         model: The registered name that it produces, known after its first run.
-        known_heads: Branch heads that were heard of, so that a push whose webhook was lost is found.
+        known_heads: Branch heads that were heard of, so that a push whose webhook was lost is found. None before the
+            first look: what was on the branches by then was not pushed to be delivered.
     """
 
     name: ProjectName
@@ -73,7 +74,7 @@ class ProjectRecord:
     manifest: str = "mlops.yaml"
     default_branch: str = "main"
     model: ModelName | None = None
-    known_heads: Mapping[str, CommitId] = field(default_factory=dict)
+    known_heads: Mapping[str, CommitId] | None = None
 
 
 @dataclass(frozen=True)

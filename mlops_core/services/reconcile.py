@@ -17,7 +17,7 @@ from datetime import timedelta
 from mlops_core.controller import Controller, effect_message
 from mlops_core.domain import events as ev
 from mlops_core.domain.errors import HeadraceError, PermanentError
-from mlops_core.domain.ids import DeploymentName, ModelVersion, RunId, deployment_of_version, run_of_push
+from mlops_core.domain.ids import CommitId, DeploymentName, ModelVersion, RunId, deployment_of_version
 from mlops_core.domain.limits import cut
 from mlops_core.domain.run import Run, State
 from mlops_core.ports import JobStatus, ProjectRecord
@@ -133,22 +133,28 @@ class Reconciler:
         heads = self._world.source_of(record).heads(record)
         if heads == record.known_heads:
             return
+        # At the first look the branches have what was pushed before anybody asked for it to be delivered.
+        known = heads if record.known_heads is None else record.known_heads
         for branch, commit in heads.items():
-            if record.known_heads.get(branch) == commit or self._controller.exists(run_of_push(record.name, commit)):
-                continue
-            log.warning("push without a webhook", extra={"project": record.name, "branch": branch, "commit": commit})
-            self._intake.push(
-                ev.GitPush(
-                    host=record.host,
-                    repository=record.repository,
-                    ref=f"refs/heads/{branch}",
-                    commit=commit,
-                    before=record.known_heads.get(branch),
-                    pushed_at=self._world.clock.now(),
-                    message="found by looking at the branch",
-                )
-            )
+            if known.get(branch) != commit:
+                self._take_unheard(record, branch, commit, before=known.get(branch))
         self._world.projects.put(replace(self._world.projects.get(record.name), known_heads=dict(heads)))
+
+    def _take_unheard(self, record: ProjectRecord, branch: str, commit: CommitId, *, before: CommitId | None) -> None:
+        push = ev.GitPush(
+            host=record.host,
+            repository=record.repository,
+            ref=f"refs/heads/{branch}",
+            commit=commit,
+            before=before,
+            pushed_at=self._world.clock.now(),
+            message="found by looking at the branch",
+        )
+        # Of this branch: a merge by fast-forward brings a commit whose run is that of another.
+        if self._controller.exists(self._intake.run_of(record, push)):
+            return
+        log.warning("push without a webhook", extra={"project": record.name, "branch": branch, "commit": commit})
+        self._intake.push(push)
 
     def _guarded(self, subject: object, look: Callable[..., None]) -> None:
         try:

@@ -1,8 +1,10 @@
 """
-Which of two pushes to a branch came later, when the host's clock does not say: hosts tell whole seconds.
+Which of two pushes to a branch came later, when the host's clock does not say: hosts tell whole seconds, or nothing.
 
-Pushes of one second are ordered by the chain of their commits (`before`), which may lead over pushes whose runs have
-ended by now. Called by the policy and when the release lock is asked for. And which version a rollback goes back to.
+Where one push says that it followed the other (`before`), that counts more than any clock: some hosts tell no time, so
+that a delivery which came late would count as late, and a push that was found without its webhook has our own time.
+Others of one second are ordered by the chain of their commits, which may lead over pushes whose runs have ended by now.
+Called by the policy and when the release lock is asked for. And which version a rollback goes back to.
 """
 
 from __future__ import annotations
@@ -19,16 +21,25 @@ _MAX_CHAIN = 200
 
 def is_newer(world: World, run: Run, other: Run) -> bool:
     """Tell whether `run` was triggered after `other`."""
+    if _follows(run, other) or _follows(other, run):
+        return _follows(run, other)
     if run.trigger.ordinal != other.trigger.ordinal:
         return run.trigger.ordinal > other.trigger.ordinal
     link: Run | None = run
     for _ in range(_MAX_CHAIN):
         if link is None or link.trigger.ordinal != other.trigger.ordinal:
             return False
-        if link.trigger.before is not None and link.trigger.before == other.trigger.commit:
+        if _follows(link, other):
             return True
         link = _run_before(world, link)
     return False
+
+
+def _follows(run: Run, other: Run) -> bool:
+    """Tell whether a push says that its branch was at the other push's commit before."""
+    first, second = other.trigger, run.trigger
+    on_one_branch = first.kind == second.kind == "push" and first.branch == second.branch
+    return on_one_branch and second.before is not None and second.before == first.commit
 
 
 def _run_before(world: World, run: Run) -> Run | None:

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -30,6 +30,8 @@ _DELIVERY = re.compile(r"[\x21-\x7e]{1,200}")
 # GitHub lists no more commits of a push than this; with as many, some may be missing.
 _MOST_COMMITS = 2_048
 _MOST_FIELDS = 10
+# More than clocks of servers differ by that are kept right.
+_CLOCKS_DIFFER = timedelta(minutes=10)
 # 25 MiB of `{"":0},` become 750 MiB of objects. The largest genuine push has 2,048 commits of three objects and three lists.
 _MOST_SIGNS = {b"{": 100_000, b"[": 100_000, b",": 2_000_000}
 
@@ -159,16 +161,27 @@ def repository_name(value: str) -> str:
 
 
 def time_of(value: object, default: datetime) -> datetime:
-    """Read a time as hosts write it: seconds since 1970, or ISO 8601; anything else is the default."""
+    """
+    Read a time as hosts write it: seconds since 1970, or ISO 8601.
+
+    Args:
+        default: When the delivery came. It counts instead of what is no time, and of a time long after it: a push with
+            the date of a clock that runs ahead would stand before all later ones until that date.
+    """
     try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        moment = _moment(value)
+        return default if moment is None or moment > default + _CLOCKS_DIFFER else moment
     except (ValueError, OverflowError, OSError):
         return default
-    return default
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value, UTC)
+    if not isinstance(value, str):
+        return None
+    moment = datetime.fromisoformat(value)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def changed_files(commits: list[Json], *, complete: bool) -> tuple[str, ...] | None:

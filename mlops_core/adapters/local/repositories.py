@@ -72,6 +72,8 @@ def add_repository(data_folder: Path, path: Path, manifest: str) -> ProjectRecor
         manifest=manifest,
         default_branch=_main_branch(spec.triggers.branches),
         model=ModelName(spec.train.model),
+        # Whatever comes to the twin is pushed there to be delivered, also while no controller is up.
+        known_heads={},
     )
 
 

@@ -1,7 +1,7 @@
 """What is read out of a genuine delivery beyond the published payloads."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -132,3 +132,11 @@ def test_a_strange_delivery_id_is_left_out() -> None:
 )
 def test_times_are_read_as_hosts_write_them(written: object, moment: datetime) -> None:
     assert time_of(written, RECEIVED_AT) == moment
+
+
+@pytest.mark.parametrize(("ahead", "believed"), [(-86_400, True), (0, True), (599, True), (601, False), (10**9, False)])
+def test_the_time_of_a_push_is_believed_unless_it_is_long_after_the_delivery(ahead: int, *, believed: bool) -> None:
+    told = RECEIVED_AT + timedelta(seconds=ahead)
+
+    assert time_of(told.isoformat(), RECEIVED_AT) == (told if believed else RECEIVED_AT)
+    assert time_of(told.timestamp(), RECEIVED_AT) == (told if believed else RECEIVED_AT)
