@@ -90,9 +90,12 @@ def training_cancelled(run: Run) -> str | None:
 
 
 def nothing_registered(run: Run) -> str | None:
-    """The pipeline is complete and left no version."""
+    """The pipeline is complete and left no version; one that is told of later, or registered by hand, still counts."""
     nothing = run.facts.get(ev.NothingRegistered)
-    return nothing.reason if nothing and run.facts.get(ev.ModelFound) is None else None
+    if nothing is None or run.facts.get(ev.ModelFound) is not None:
+        return None
+    announced = run.facts.get(ev.ModelAnnounced)
+    return None if announced is not None and announced.model == run.model else nothing.reason
 
 
 def trained_and_registered(run: Run) -> str | None:

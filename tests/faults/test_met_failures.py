@@ -115,6 +115,23 @@ def test_another_model_that_a_pipeline_registers_is_not_taken_for_its_runs_own(t
     assert (bench.state(run_id), bench.run(run_id).version) == ("live", "1")
 
 
+def test_a_version_that_is_registered_after_its_pipeline_had_left_none_is_released(tmp_path: Path) -> None:
+    """Its announcement was late, or somebody registered it from the job by hand: the order of the two must not matter."""
+    bench = quick_bench(tmp_path)
+    run_id = bench.push()
+    bench.drain()
+    bench.end_job(run_id, "build")
+    bench.end_job(run_id, "train")
+    assert bench.state(run_id) == "failed"
+
+    late = bench.registry.register("diabetes", f"{run_id}-train", rmse=50.0)
+    bench.app.intake.model_registered(late.model, late.version)
+    bench.drain()
+    bench.settle()
+
+    assert (bench.state(run_id), bench.run(run_id).version) == ("live", late.version)
+
+
 def test_a_commit_that_was_built_on_a_branch_is_delivered_when_it_comes_to_main(tmp_path: Path) -> None:
     """A merge by fast-forward pushes the same commit to another branch."""
     bench = quick_bench(tmp_path)

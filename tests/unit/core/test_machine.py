@@ -85,6 +85,19 @@ STORIES: dict[str, tuple[list[ev.Event], State]] = {
     ),
     "smoke failed": ([*DELIVERY[:11], SMOKE_FAILED], State.FAILED),
     "nothing registered": ([*DELIVERY[:4], TRAINED, ev.NothingRegistered(at=at(7), reason="none")], State.FAILED),
+    "announced after the registry had nothing": (
+        [*DELIVERY[:4], TRAINED, ev.NothingRegistered(at=at(7), reason="none"), ANNOUNCED],
+        State.TRAINING,
+    ),
+    "another model announced after the registry had nothing": (
+        [
+            *DELIVERY[:4],
+            TRAINED,
+            ev.NothingRegistered(at=at(7), reason="none"),
+            ev.ModelAnnounced(at=at(9), model=ModelName("scaler"), version=V1),
+        ],
+        State.FAILED,
+    ),
     "effect stuck": (
         [DELIVER, ev.EffectFailed(at=at(2), key=EffectKey("submit:build"), reason="no runner")],
         State.FAILED,
