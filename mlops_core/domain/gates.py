@@ -90,7 +90,9 @@ def _judge_gate(gate: Gate, challenger: Evidence, champion: Evidence | None) -> 
     if gate.by is None:
         return [_judge_metric(gate, gate.metric, None, challenger, champion)]
     prefix = f"{gate.metric}/{gate.by}/"
-    names = sorted(name for name in challenger.metrics if name.startswith(prefix))
+    # A segment of the champion's that the challenger says nothing about is no better for that.
+    known = set(challenger.metrics) | set(champion.metrics if champion and gate.no_worse_than else ())
+    names = sorted(name for name in known if name.startswith(prefix))
     if not names:
         return [_absent(gate, f"{prefix}<value>", None, challenger)]
     return [_judge_metric(gate, name, name.removeprefix(prefix), challenger, champion) for name in names]

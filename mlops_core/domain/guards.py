@@ -141,6 +141,10 @@ def _failed_gates(run: Run, judged: ev.GatesJudged | None) -> str | None:
     return "; ".join(_say(verdict) for verdict in failed) or None
 
 
+def _is_pending(judged: ev.GatesJudged) -> bool:
+    return any(verdict.outcome is Outcome.PENDING for verdict in judged.verdicts)
+
+
 def _say(verdict: Verdict) -> str:
     segment = f" ({verdict.segment})" if verdict.segment else ""
     return f"gate '{verdict.gate}'{segment} failed: {verdict.reason}"
@@ -155,7 +159,9 @@ def gates_pass_for_a_person(run: Run) -> str | None:
     """The gates passed, and a person has to say yes."""
     spec = run.spec
     wanted = spec is not None and spec.release.approval == "manual" and run.facts.get(ev.GatesWaived) is None
-    return "the gates passed; a person must approve" if wanted and _first_judgement(run) else None
+    judged = _first_judgement(run)
+    decided = judged is not None and not _is_pending(judged)
+    return "the gates passed; a person must approve" if wanted and decided else None
 
 
 def gates_pass(run: Run) -> str | None:
@@ -166,6 +172,8 @@ def gates_pass(run: Run) -> str | None:
         return None
     if waived is not None:
         return f"gates waived by {waived.by}: {waived.reason}"
+    if _is_pending(judged):
+        return None
     return f"{len(judged.verdicts)} of {len(judged.verdicts)} gates passed" if judged.verdicts else "no gates declared"
 
 

@@ -100,6 +100,18 @@ def test_a_gate_by_segment_gives_a_verdict_for_each() -> None:
     ]
 
 
+def test_a_segment_that_only_the_champion_has_fails_a_comparison_with_it() -> None:
+    """A version that says nothing about some people is not better for them."""
+    rule = gate(no_worse_than="champion", by="sex")
+    verdicts = judge((rule,), evidence(rmse__sex__1=40), evidence("1", rmse__sex__1=50, rmse__sex__2=50))
+
+    assert [(verdict.segment, verdict.outcome) for verdict in verdicts] == [
+        ("1", Outcome.PASSED),
+        ("2", Outcome.FAILED),
+    ]
+    assert "version 2 has no metric 'rmse/sex/2'" in verdicts[1].reason
+
+
 def test_a_gate_by_segment_without_segments_fails_and_names_what_is_looked_for() -> None:
     verdict = judge((gate(max=70, by="sex"),), evidence(rmse=50), None)[0]
 

@@ -218,3 +218,12 @@ def test_a_run_is_read_back_as_it_was_written() -> None:
     run = taken(fresh(), *DELIVERY)
 
     assert Run.model_validate_json(run.model_dump_json()) == run
+
+
+@pytest.mark.parametrize("spec", [SPEC, APPROVAL_SPEC], ids=["released by itself", "approved by a person"])
+def test_a_challenger_is_not_promoted_while_a_gate_is_pending(spec: object) -> None:
+    asked = ev.PolicyDecided(at=at(1), decision="deliver", reason="", spec=spec)  # type: ignore[arg-type] - a manifest
+    verdicts = (verdict(Outcome.PASSED), verdict(Outcome.PENDING))
+    pending = ev.GatesJudged(at=at(8), version=V1, champion=None, verdicts=verdicts)
+
+    assert taken(fresh(), asked, *DELIVERY[1:7], pending).state is State.EVALUATING
