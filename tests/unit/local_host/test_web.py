@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from mlops_core.adapters.local.host.functions import Invoker, read_functions
+from mlops_core.adapters.local.host.visitors import LOOPBACK
 from mlops_core.adapters.local.host.web import FunctionsWeb
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "contracts" / "eventgrid" / "delivery"
@@ -56,12 +57,14 @@ class Bench:
             if event.subject == "refuse":
                 raise ValueError("not now")
 
-    def send(self, method: str, path: str, *, keys: Sequence[str] = (), **options: Any) -> httpx.Response:
-        return asyncio.run(self._send(method, path, keys, options))
+    def send(
+        self, method: str, path: str, *, keys: Sequence[str] = (), names: Sequence[str] = (), **options: Any
+    ) -> httpx.Response:
+        return asyncio.run(self._send(method, path, {"keys": keys, "names": names}, options))
 
-    async def _send(self, method: str, path: str, keys: Sequence[str], options: Any) -> httpx.Response:
+    async def _send(self, method: str, path: str, limits: Any, options: Any) -> httpx.Response:
         invoker = Invoker(threads=1)
-        web = FunctionsWeb(self.functions, invoker, self, max_body_bytes=10_000, keys=keys).app()
+        web = FunctionsWeb(self.functions, invoker, self, max_body_bytes=10_000, **limits).app()
         try:
             async with httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://host") as client:
                 return await client.request(method, path, **options)
@@ -172,3 +175,54 @@ def test_only_known_topics_take_events(host: Bench) -> None:
     assert host.send("POST", "/topics/known/api/events", json=[EVENT]).status_code == 200
     assert host.send("POST", "/topics/other/api/events", json=[EVENT]).status_code == 404
     assert host.published == [EVENT]
+
+
+TOPIC = "/topics/known/api/events"
+OWN = {"host": "127.0.0.1:7071"}
+
+
+@pytest.mark.parametrize("path", ["/api/things/7", DELIVER, TOPIC])
+@pytest.mark.parametrize(
+    ("headers", "taken"),
+    [
+        (OWN, True),
+        ({"host": "localhost:7071"}, True),
+        ({"host": "[::1]:7071"}, True),
+        ({**OWN, "origin": "http://127.0.0.1:7071"}, True),
+        ({**OWN, "origin": "https://evil.example"}, False),
+        ({**OWN, "origin": "http://127.0.0.1:8080"}, False),
+        ({**OWN, "origin": "null"}, False),
+        ({**OWN, "origin": "http://[::1"}, False),
+        ({"host": "evil.example:7071"}, False),
+        ({"host": "evil.example:7071", "origin": "http://evil.example:7071"}, False),
+        ({"host": "127.0.0.1.evil.example"}, False),
+        ({"host": "127.0.0.1:7071:7071"}, False),
+    ],
+    ids=str,
+)
+def test_pages_of_others_and_names_that_others_chose_are_refused(
+    host: Bench, path: str, headers: dict[str, str], *, taken: bool
+) -> None:
+    """A browser on this machine sends what any page wants to loopback, and a page's own name may lead there."""
+    answer = host.send("POST", path, names=LOOPBACK, headers=headers, json=[EVENT])
+
+    assert answer.is_success is taken
+    if not taken:
+        assert answer.status_code == 403
+        assert answer.json()["error"].endswith(".")
+        assert (host.taken, host.published) == ([], [])
+
+
+def test_routes_that_anybody_may_call_are_reached_through_a_tunnel(host: Bench) -> None:
+    answer = host.send("GET", "/api/kinds/text", names=LOOPBACK, headers={"host": "abc.tunnel.example"})
+
+    assert answer.text == "hello"
+
+
+@pytest.mark.parametrize(
+    "path", ["/runtime/webhooks/eventgrid?functionName=nobody", "/runtime/webhooks/eventgrid", "/api/nowhere"]
+)
+def test_what_is_not_there_is_answered_with_a_sentence(host: Bench, path: str) -> None:
+    answer = host.send("POST", path, json=[EVENT])
+
+    assert (answer.status_code, answer.json()["error"][-1]) == (404, ".")

@@ -28,6 +28,7 @@ from mlops_core.adapters.local.effect_queue import SqliteEffectQueue
 from mlops_core.adapters.local.event_bus import SqliteEventBus
 from mlops_core.adapters.local.host.functions import Function, Invoker
 from mlops_core.adapters.local.host.loops import QueueLoop, TimerLoop, TopicLoop
+from mlops_core.adapters.local.host.visitors import LOOPBACK
 from mlops_core.adapters.local.host.web import FunctionsWeb
 from mlops_core.domain.errors import RefusedError
 
@@ -150,6 +151,7 @@ class FunctionsHost:
             self._bus,
             max_body_bytes=self._options.max_body_bytes,
             keys=self._options.keys,
+            names=(*LOOPBACK, self._options.address),
         ).app()
         config = uvicorn.Config(
             web, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_STOP_SECONDS

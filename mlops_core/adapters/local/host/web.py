@@ -28,6 +28,7 @@ from mlops_core.adapters.local.host.functions import (
     event_grid_event,
     http_request,
 )
+from mlops_core.adapters.local.host.visitors import refusal
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class FunctionsWeb:
         prefix: Route prefix of HTTP functions, `api` unless host.json says otherwise.
         max_body_bytes: Bodies above it get 413 without being read to the end.
         keys: Function keys; none means that nobody is asked for one.
+        names: What the host may be called in requests; none means anything. See `visitors.py`.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class FunctionsWeb:
         prefix: str = "api",
         max_body_bytes: int = 104_857_600,
         keys: Sequence[str] = (),
+        names: Sequence[str] = (),
     ) -> None:
         self._functions = {function.name: function for function in functions}
         self._invoker = invoker
@@ -73,6 +76,7 @@ class FunctionsWeb:
         self._prefix = prefix.strip("/")
         self._max_body_bytes = max_body_bytes
         self._keys = [key.encode() for key in keys]
+        self._names = names
 
     def app(self) -> Starlette:
         """Build the app."""
@@ -108,6 +112,8 @@ class FunctionsWeb:
         level = str(function.trigger.get("authLevel") or "function").lower()
 
         async def endpoint(request: Request) -> Response:
+            if level != "anonymous" and (stranger := self._stranger(request)) is not None:
+                return stranger
             if level != "anonymous" and not self._has_key(request):
                 return JSONResponse({"error": "This route needs a function key: x-functions-key or ?code="}, 401)
             body = await _read_body(request, self._max_body_bytes)
@@ -129,12 +135,18 @@ class FunctionsWeb:
 
         return endpoint
 
+    def _stranger(self, request: Request) -> Response | None:
+        sentence = refusal(request.headers, self._names)
+        return None if sentence is None else JSONResponse({"error": sentence}, 403)
+
     def _has_key(self, request: Request) -> bool:
         given = (request.headers.get("x-functions-key") or request.query_params.get("code") or "").encode()
         return not self._keys or any(hmac.compare_digest(given, key) for key in self._keys)
 
     async def _deliver(self, request: Request) -> Response:
         """Take a delivery of Event Grid. All events of a batch are taken, or the whole batch is delivered again."""
+        if (stranger := self._stranger(request)) is not None:
+            return stranger
         function = self._functions.get(request.query_params.get("functionName", ""))
         if function is None or function.kind != "eventGridTrigger":
             return JSONResponse({"error": "There is no Event Grid function of this name."}, 404)
@@ -157,6 +169,8 @@ class FunctionsWeb:
 
     async def _publish(self, request: Request) -> Response:
         """Take events that somebody publishes to a topic, as the Event Grid client sends them."""
+        if (stranger := self._stranger(request)) is not None:
+            return stranger
         events = await _events(request, self._max_body_bytes)
         if isinstance(events, int):
             message = "The body is no list of events, or too large."
