@@ -12,14 +12,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from mlops_core.domain.ids import (
-    DeploymentName,
-    ModelName,
-    ModelVersion,
-    ProjectName,
-    RunId,
-    deployment_of_version,
-)
+from mlops_core.domain.ids import ModelName, ModelVersion, ProjectName, RunId
 from mlops_core.domain.values import Timestamp, Value
 
 # Nobody goes back further; a record must stay small.
@@ -141,8 +134,3 @@ class Model(Value):
         if release.version in versions:
             return self.trail[: versions.index(release.version)]
         return (*self.trail, self.champion)[-_LONGEST_TRAIL:]
-
-
-def deployment_of(release: Release, model: ModelName) -> DeploymentName:
-    """Name the deployment that serves a release."""
-    return deployment_of_version(model, release.version)

@@ -255,9 +255,3 @@ def _set_from_thread(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> N
 def _join(threads: Sequence[threading.Thread]) -> None:
     for thread in threads:
         thread.join(_STOP_SECONDS)
-
-
-def stop_host(pid: int) -> None:
-    """Ask a running host to stop; one that is gone is left alone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
