@@ -76,7 +76,7 @@ class Reconciler:
     def _request_deployment(self, run: Run, version: ModelVersion) -> None:
         """Ask for a deployment that is gone, or that waits for something; where it can never be, the run ends with why."""
         try:
-            self._release.request_deployment(run, version)
+            self._release.request_again(run, version)
         except PermanentError as error:
             now = self._world.clock.now()
             failed = ev.DeploymentFailed(at=now, version=version, reason=cut(str(error)), revival=run.revivals)
@@ -122,7 +122,7 @@ class Reconciler:
         log.warning("deployment of a live version is gone, making it again", extra=fields)
         if status.state == "failed":
             self._world.deployer.delete(name)
-        self._release.request_deployment(run, version)
+        self._release.request_again(run, version)
 
     def heads(self) -> None:
         """Compare each project's branch heads with the pushes heard of: a webhook may have been lost."""

@@ -119,6 +119,17 @@ class ReleaseService:
             )
         )
 
+    def request_again(self, run: Run, version: ModelVersion) -> None:
+        """
+        Ask for a deployment that went away.
+
+        Whoever asks may be slow, and its run have ended and been tidied up meanwhile. Tidying up returns the lock before
+        it deletes, so either the lock is gone here, or the deletion is yet to come.
+        """
+        self.request_deployment(run, version)
+        if not self._world.models.load(model_of(run)).value.needs(version):
+            self._world.deployer.delete(self._name(run, version))
+
     def smoke_test(self, run: Run, effect: SmokeTest) -> list[ev.Event]:
         """Send the stage's requests to the deployment itself, not to the stable address."""
         stage = next(stage for stage in spec_of(run).release.stages if stage.name == effect.stage)
@@ -209,7 +220,7 @@ class ReleaseService:
     def _ready_address(self, run: Run, version: ModelVersion) -> str:
         status = self._world.deployer.status(self._name(run, version))
         if status.state == "absent":
-            self.request_deployment(run, version)
+            self.request_again(run, version)
         if status.state == "failed":
             raise PermanentError(f"Deployment '{status.name}' died: {status.reason}")
         if status.state != "ready" or status.address is None:

@@ -9,7 +9,7 @@ import pytest
 from benches import quick_bench
 from builders import Bench, push
 
-from mlops_core.domain.errors import PermanentError
+from mlops_core.domain.errors import PermanentError, TemporaryError
 from mlops_core.domain.ids import DeploymentName, EffectKey, JobName, ModelName, RunId
 from mlops_core.domain.model import ReleaseLock
 from mlops_core.domain.requests import Decision
@@ -210,3 +210,40 @@ def test_a_cancelled_runs_deployment_is_not_deleted_under_a_shift_that_is_under_
     assert (champion, bench.deployer.list()) == (None, [])
     assert end(bench) == (None, [])
     assert bench.state(run_id) == "cancelled"
+
+
+def test_a_slow_shift_leaves_no_deployment_behind_that_was_deleted_meanwhile(deploying: tuple[Bench, RunId]) -> None:
+    """It finds the deployment absent and asks for it again; by then its run has ended, and nobody would delete it."""
+    bench, run_id = deploying
+    for key in ("lock", "deploy:1"):
+        bench.app.controller.perform(run_id, EffectKey(key))
+    bench.app.intake.look_at_deployment(bench.run(run_id))
+    (shift,) = [each.effect for each in bench.run(run_id).pending if each.effect.kind == "shift_traffic"]
+    before = bench.run(run_id)
+    bench.app.controller.decide(run_id, CANCEL)
+    assert end(bench) == (None, [])
+
+    with pytest.raises(TemporaryError):
+        bench.app.controller._performers["shift_traffic"](before, shift)
+    assert end(bench) == (None, [])
+
+
+def test_slow_reconciling_revives_no_deployment_of_a_version_that_was_replaced_meanwhile(tmp_path: Path) -> None:
+    bench = quick_bench(tmp_path)
+    first = bench.push(1)
+    bench.deliver(first)
+    status = bench.deployer.status
+    second = bench.push(2)
+    bench.deployer.states.clear()
+
+    def replaced_meanwhile(name: DeploymentName) -> DeploymentStatus:
+        seen = status(name)
+        bench.deployer.status = status  # type: ignore[method-assign] - as it was
+        bench.deliver(second, rmse=45.0)
+        return seen
+
+    bench.deployer.status = replaced_meanwhile  # type: ignore[method-assign] - this bench only
+    bench.app.reconciler.run(first)
+
+    assert (bench.state(first), bench.state(second)) == ("retired", "live")
+    assert end(bench) == (None, ["diabetes-v2"])

@@ -1,9 +1,15 @@
-"""Test 17: random operations, crashes among them, against a checker of what must always hold."""
+"""
+Test 17: random operations, crashes among them, against a checker of what must always hold.
+
+Controllers are many: one reads and acts much later, others come in between two calls of another. All of it in one thread,
+so that a seed makes it again.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -11,18 +17,19 @@ from random import Random
 import pytest
 from benches import quick_bench
 from builders import APPROVED, SMOKED, push
-from failpoints import Crash, Gate, Point, gated
+from failpoints import Crash, Gate, Point, gated, raise_crash
 from histories import ledger_conflicts, unexplained, unsettled
 
 from mlops_core.application import Application, assemble
 from mlops_core.controller import MAX_TRIES
 from mlops_core.domain import events as ev
+from mlops_core.domain.effects import Effect
 from mlops_core.domain.errors import PermanentError, TemporaryError
-from mlops_core.domain.ids import EffectKey, JobName, ModelName, RunId
+from mlops_core.domain.ids import DeploymentName, EffectKey, JobName, ModelName, RunId, deployment_of_version
 from mlops_core.domain.model import Model
 from mlops_core.domain.requests import Decision
-from mlops_core.domain.run import State
-from mlops_core.ports import DeploymentStatus, JobRequest
+from mlops_core.domain.run import Run, State
+from mlops_core.ports import DeploymentRequest, DeploymentStatus, JobRequest
 from mlops_core.services.intake import Retrain
 
 MODEL = ModelName("diabetes")
@@ -40,7 +47,14 @@ class Episode:
         self.wrong: list[str] = []
         self.pushes: list[ev.GitPush] = []
         self.done: list[str] = []
+        # Controllers that have read a run and what is to be done, and have not done it yet.
+        self.slow: list[tuple[Run, Effect]] = []
+        self.is_slow = False
+        self.under_way: RunId | None = None
+        # Deployments that the test took away or broke; whatever else is missing, the controller deleted.
+        self.taken_away: set[DeploymentName] = set()
         self._watch_submits()
+        self._watch_creations()
         self.restart()
 
     def restart(self) -> None:
@@ -48,6 +62,7 @@ class Episode:
         if self.random.random() < 0.5:
             self.bench.queue.messages.clear()
         self.gate.at = None
+        self.slow.clear()
         world = self.bench.app.world if not hasattr(self, "raw") else self.raw
         self.raw = world
         self.app = assemble(gated(world, self.gate), verifiers={}, smoke=self.bench.smoke)
@@ -57,20 +72,41 @@ class Episode:
 
         def watched(request: JobRequest) -> None:
             run = self.bench.run(request.run_id)
-            if run.ended:
+            if run.ended and not self.is_slow:
                 self.wrong.append(f"job '{request.name}' was submitted for run that is '{run.state}'")
             submit(request)
 
         self.bench.jobs.submit = watched  # type: ignore[method-assign] - this bench only
+
+    def _watch_creations(self) -> None:
+        create = self.bench.deployer.create
+
+        def watched(request: DeploymentRequest) -> None:
+            create(request)
+            self.taken_away.discard(request.name)
+
+        self.bench.deployer.create = watched  # type: ignore[method-assign] - this bench only
+
+    def others_come_in_between(self) -> None:
+        """Other controllers do some things at this very point of what is under way."""
+        self.gate.at, self.is_slow = None, True
+        with suppress(PermanentError, TemporaryError):
+            if self.under_way is not None and self.random.random() < 0.3:
+                cancel = Decision(wish="cancel", by="ada", reason="so")
+                self.app.controller.decide(self.under_way, cancel)
+        for _ in range(self.random.randint(1, 6)):
+            with suppress(PermanentError, TemporaryError):
+                self.random.choices(list(OPERATIONS), weights=list(OPERATIONS.values()))[0](self)
 
     def step(self) -> None:
         """Do one random thing, and check what must always hold."""
         operation = self.random.choices(list(OPERATIONS), weights=list(OPERATIONS.values()))[0]
         self.done.append(operation.__name__)
         self.bench.clock.advance(self.random.choice([0, 0, 1, 5]))
-        if self.random.random() < 0.1:
+        if (chance := self.random.random()) < 0.3:
             call = len(self.gate.calls) + self.random.randint(1, 12)
             self.gate.at = Point(call, self.random.choice(["before", "after"]))
+            self.gate.crash = raise_crash if chance < 0.1 else self.others_come_in_between
         try:
             operation(self)
         except Crash:
@@ -78,12 +114,15 @@ class Episode:
             self.restart()
         except (PermanentError, TemporaryError):
             pass  # people are refused, hosts deliver again
-        self.gate.at = None
+        self.gate.at, self.is_slow, self.under_way = None, False, None
         self.wrong += always_wrong(self)
 
     def quiesce(self) -> None:
         """Let everything have its time, and nothing new happen."""
         self.bench.app = assemble(self.raw, verifiers={}, smoke=self.bench.smoke)
+        while self.slow:
+            with suppress(PermanentError, TemporaryError):
+                finish_slowly(self)
         for _ in range(40):
             self.bench.settle(rounds=2)
             running = [name for name, status in self.bench.jobs.statuses.items() if status.outcome is None]
@@ -121,6 +160,9 @@ def always_wrong(episode: Episode) -> Iterator[str]:
         run = episode.bench.run(record.champion.run_id)
         if run.ended and not run.pending:
             yield f"the champion's run '{run.id}' is '{run.state}'"
+        name = deployment_of_version(MODEL, record.champion.version)
+        if name not in episode.bench.deployer.states and name not in episode.taken_away:
+            yield f"the traffic goes to '{name}', which was deleted"
     for name, count in episode.bench.jobs.launches.items():
         if count != 1:
             yield f"job '{name}' was launched {count} times"
@@ -147,12 +189,36 @@ def deliver_message(episode: Episode) -> None:
         return
     message = messages.pop(episode.random.randrange(len(messages)))
     data = json.loads(message)
+    episode.under_way = RunId(data["run_id"])
     for tries in range(1, MAX_TRIES + 1):
         try:
             episode.app.controller.perform(RunId(data["run_id"]), EffectKey(data["key"]), tries=tries)
         except TemporaryError:
             continue
         return
+
+
+def begin_slowly(episode: Episode) -> None:
+    """A controller reads a run and one of its effects, and is not heard of for a while."""
+    run_id = episode.some_run()
+    if run_id is None:
+        return
+    run = episode.app.world.runs.load(run_id).value
+    if run.pending:
+        episode.slow.append((run, episode.random.choice(run.pending).effect))
+
+
+def finish_slowly(episode: Episode) -> None:
+    """It goes on with what it had read, whatever has happened since."""
+    if not episode.slow:
+        return
+    run, effect = episode.slow.pop(episode.random.randrange(len(episode.slow)))
+    controller, episode.is_slow = episode.app.controller, True
+    try:
+        for fact in controller._performers[effect.kind](run, effect):
+            controller.take(run.id, fact)
+    except PermanentError as error:
+        controller.give_up(run.id, effect.key, str(error))
 
 
 def lose_message(episode: Episode) -> None:
@@ -227,13 +293,16 @@ def register_outside(episode: Episode) -> None:
 def lose_a_deployment(episode: Episode) -> None:
     states = episode.bench.deployer.states
     if states:
-        del states[episode.random.choice(list(states))]
+        name = episode.random.choice(list(states))
+        episode.taken_away.add(name)
+        del states[name]
 
 
 def break_a_deployment(episode: Episode) -> None:
     states = episode.bench.deployer.states
     if states:
         name = episode.random.choice(list(states))
+        episode.taken_away.add(name)
         states[name] = DeploymentStatus(name, "failed", reason="killed")
 
 
@@ -247,9 +316,9 @@ def replay_a_letter(episode: Episode) -> None:
 
 
 OPERATIONS: dict[Callable[[Episode], None], int] = {
-    new_push: 6, push_again: 2, deliver_message: 60, lose_message: 2, double_message: 3, end_a_job: 10,
-    tell_of_a_job_again: 2, reconcile: 6, decide: 3, rollback: 1, retrain: 1, register_outside: 1,
-    lose_a_deployment: 1, break_a_deployment: 1, replay_a_letter: 1,
+    new_push: 6, push_again: 2, deliver_message: 60, lose_message: 2, double_message: 3, begin_slowly: 4,
+    finish_slowly: 4, end_a_job: 10, tell_of_a_job_again: 2, reconcile: 6, decide: 3, rollback: 1, retrain: 1,
+    register_outside: 1, lose_a_deployment: 1, break_a_deployment: 1, replay_a_letter: 1,
 }  # fmt: skip
 
 
