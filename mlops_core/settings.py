@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     resend_after_seconds: float = Field(60.0, gt=0)
     """Age in seconds of a pending effect after which reconciling puts its message again."""
 
+    jobs_at_once: int | None = Field(None, ge=1)
+    """Local backend: builds, and trainings, that work at the same time; more wait for their turn in the order in which
+    they came. None: as many as half of the cores, at least one."""
+
     client_id: str | None = None
     """Azure: client id of the controller's own managed identity. None for the one that the environment names."""
 

@@ -58,6 +58,7 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
     from mlops_core.adapters.local.model_files import ModelFiles
     from mlops_core.adapters.local.model_registry import MlflowModelRegistry
     from mlops_core.adapters.local.model_store import SqliteModelStore
+    from mlops_core.adapters.local.processes import cores
     from mlops_core.adapters.local.project_store import SqliteProjectStore
     from mlops_core.adapters.local.registry_watcher import RegistryWatcher
     from mlops_core.adapters.local.repositories import webhook_secret
@@ -93,6 +94,8 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
             inherited=inherited,
             tracking_uri=lambda: mlflow.address,
             events_url=lambda: f"{host_address(data) or settings.base_url}/topics/azureml/api/events",
+            cores=cores(),
+            at_once=settings.jobs_at_once or max(1, cores() // 2),
         )
     )
     world = World(

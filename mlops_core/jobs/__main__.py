@@ -16,7 +16,8 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TextIO
@@ -27,6 +28,7 @@ import yaml
 from mlops_core.domain.errors import HeadraceError
 from mlops_core.jobs.outcome import JobFailedError
 from mlops_core.jobs.request import LOG, PROGRESS, REQUEST, STATUS, JobOrder, JobReport
+from mlops_core.jobs.turns import turn
 from mlops_core.pipelines.results import Kind, Progress, length
 from mlops_core.pipelines.step_process import StepProcesses
 
@@ -59,11 +61,9 @@ class Job:
     def run(self) -> JobReport:
         """Do what is asked, and leave the status."""
         signal.signal(signal.SIGTERM, self._on_signal)
-        timeout = self._start_timer()
         started = time.time()
         progress = Progress(self._folder / PROGRESS, self._write_log)
         outcome, reason, log_tail = self._do(progress)
-        timeout.cancel()
         report = JobReport(
             outcome=outcome, reason=reason, log_tail=log_tail[-8_000:], started_at=started, ended_at=time.time()
         )
@@ -83,13 +83,14 @@ class Job:
 
         work = build if self._order.stage == "build" else train
         try:
-            done = work(
-                self._order,
-                self._folder,
-                inherited=self._inherited,
-                processes=self._processes,
-                tell=progress.tell,
-            )
+            with self._turn(progress), self._timer():
+                done = work(
+                    self._order,
+                    self._folder,
+                    inherited=self._inherited,
+                    processes=self._processes,
+                    tell=progress.tell,
+                )
         except HeadraceError as error:
             return self._failed(error)
         except (OSError, ValueError, yaml.YAMLError) as error:
@@ -111,11 +112,27 @@ class Job:
         spec = self._order.spec
         return spec.build.timeout if self._order.stage == "build" else spec.train.timeout
 
-    def _start_timer(self) -> threading.Timer:
+    def _turn(self, progress: Progress) -> AbstractContextManager[None]:
+        """Wait until fewer than `at_once` jobs of this stage are at work. Builds never wait for trainings."""
+        order = self._order
+        return turn(
+            Path(order.caches) / "turns" / order.stage,
+            order.name,
+            at_once=order.at_once,
+            tell=progress.tell,
+            halted=self._processes.halted,
+        )
+
+    @contextmanager
+    def _timer(self) -> Iterator[None]:
+        """Halt the work at its timeout, which begins with the turn: others are not this job's fault."""
         timer = threading.Timer(self._timeout(), self._time_out)
         timer.daemon = True
         timer.start()
-        return timer
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _time_out(self) -> None:
         self._timed_out = True

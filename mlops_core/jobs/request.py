@@ -25,6 +25,7 @@ class JobOrder(Value):
         events_url: Where the job tells of its end, as Azure ML would.
         resume_from: Folder of the job whose finished steps are taken over.
         reuse: Whether steps that did not change may be taken over from any earlier job.
+        at_once: Jobs of one stage that work at the same time; the others wait.
     """
 
     name: str
@@ -40,6 +41,7 @@ class JobOrder(Value):
     resume_from: str | None = None
     reuse: bool = True
     cores: int = 2
+    at_once: int = 2
 
     @property
     def source_folder(self) -> Path:

@@ -2,8 +2,9 @@
 Make virtual environments from declared conda and pip requirements, cached by the hash of their content.
 
 One folder per content; a half-made one is never used, and two processes that want the same one wait for each other.
-uv makes them where it is installed, venv and pip otherwise. Both leave pip inside: without it a step's `pip install`
-would reach another environment.
+Installing and waiting end when the job is to end: a timeout or a cancel counts here as in any step. uv makes them where
+it is installed, venv and pip otherwise. Both leave pip inside: without it a step's `pip install` would reach another
+environment.
 """
 
 from __future__ import annotations
@@ -16,23 +17,27 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from mlops_core.domain.errors import PermanentError
 from mlops_core.pipelines.conda import Requirements, read_conda
 from mlops_core.pipelines.interpreters import Interpreter, find_interpreter
 from mlops_core.pipelines.plan import EnvironmentSpec
+from mlops_core.pipelines.step_process import end_session
 
 # Raise it when the same requirements give another environment.
 _MAKER_VERSION = 1
 _READY = ".headrace-ready"
 _SHOWN_LINES = 12
 _INSTALL_SECONDS = 3_600
+_POLL_SECONDS = 0.1
 # What an installer needs of the environment beyond the usual: where packages come from, and by which way.
 _INSTALLER_PREFIXES = ("PIP_", "UV_")
 _INSTALLER_NAMES = (
@@ -49,6 +54,14 @@ class EnvironmentFailedError(PermanentError):
             f"Environment '{name}' cannot be made:\n{said}\nCorrect the requirement, leave it out locally "
             "('local: {without: [...]}' in mlops.yaml), or name another environment ('local: {environments: {...}}')."
         )
+        self.name = name
+
+
+class EnvironmentStoppedError(PermanentError):
+    """The job was told to end while its environment was being made, or waited for."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Environment '{name}' was not made: the job was stopped meanwhile.")
         self.name = name
 
 
@@ -82,12 +95,14 @@ class EnvironmentMaker:
     Attributes:
         inherited: The environment variables of this process, of which installers get what they need.
         without: Requirement lines that are left out.
+        halted: Set when the job is to end; installing stops then.
     """
 
     folder: Path
     inherited: Mapping[str, str]
     python: Literal["exact", "nearest"] = "nearest"
     without: tuple[str, ...] = ()
+    halted: threading.Event = field(default_factory=threading.Event)
 
     def make(
         self, spec: EnvironmentSpec, *, extra: tuple[str, ...] = (), tell: Callable[[str], None] = lambda _: None
@@ -98,7 +113,7 @@ class EnvironmentMaker:
         Args:
             extra: Further requirement lines, such as those of the scoring app.
             tell: Is told when it will take a while.
-        Raises: EnvironmentFailedError, PythonMissingError.
+        Raises: EnvironmentFailedError, PythonMissingError, EnvironmentStoppedError.
         """
         if spec.current:
             digest = hashlib.sha256(f"current:{sys.executable}".encode()).hexdigest()
@@ -113,7 +128,7 @@ class EnvironmentMaker:
         if (target / _READY).exists():
             return Environment(python, digest, cached=True, packages=len(lines), notes=notes)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(self.folder / f"{target.name}.lock"):
+        with self._alone(spec.name, self.folder / f"{target.name}.lock", tell):
             if not (target / _READY).exists():
                 tell(
                     f"environment '{spec.name}': installing {len(lines)} requirements for Python {interpreter.version}"
@@ -150,15 +165,53 @@ class EnvironmentMaker:
             for key, value in self.inherited.items()
             if key in _INSTALLER_NAMES or key.startswith(_INSTALLER_PREFIXES)
         }
-        try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise EnvironmentFailedError(name, str(error)) from error
-        if done.returncode != 0:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            raise EnvironmentFailedError(name, "\n".join(f"  {line}" for line in said[-_SHOWN_LINES:]))
+        with tempfile.TemporaryFile() as said:
+            try:
+                process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise EnvironmentFailedError(name, f"  {error}") from error
+            try:
+                code = self._wait(name, process)
+            finally:
+                if process.poll() is None:
+                    end_session(process)
+            if code != 0:
+                raise EnvironmentFailedError(name, _last_words(said))
+
+    def _wait(self, name: str, process: subprocess.Popen[bytes]) -> int:
+        deadline = time.monotonic() + _INSTALL_SECONDS
+        while True:
+            try:
+                return process.wait(_POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._go_on(name)
+                if time.monotonic() > deadline:
+                    said = f"  the installer did not end within {_INSTALL_SECONDS} s"
+                    raise EnvironmentFailedError(name, said) from None
+
+    def _go_on(self, name: str) -> None:
+        if self.halted.is_set():
+            raise EnvironmentStoppedError(name)
+
+    @contextmanager
+    def _alone(self, name: str, path: Path, tell: Callable[[str], None]) -> Iterator[None]:
+        with path.open("a+") as lock:
+            told = False
+            while not _took(lock):
+                if not told:
+                    tell(f"environment '{name}': another job is making it; waits for that")
+                    told = True
+                self._go_on(name)
+                self.halted.wait(_POLL_SECONDS)
+            self._go_on(name)
+            yield
 
 
 def _unnamed(extra: tuple[str, ...], lines: tuple[str, ...]) -> tuple[str, ...]:
@@ -193,8 +246,15 @@ def _find_uv() -> str | None:
     return str(beside) if beside.exists() else shutil.which("uv")
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _took(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _last_words(said: IO[bytes]) -> str:
+    said.seek(0)
+    lines = said.read().decode(errors="replace").strip().splitlines()
+    return "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:])

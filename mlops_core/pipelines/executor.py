@@ -115,18 +115,27 @@ class _Executor:
         started = time.monotonic()
         with ThreadPoolExecutor(4, "tracking") as background, ThreadPoolExecutor(32, "step") as pool:
             context = self._context(background)
+            timer = self._start_timer()
             try:
-                self._make_environments()
-                timer = self._start_timer()
-                self._run_steps(context, pool)
-                if timer:
-                    timer.cancel()
+                result = self._run(context, pool, started)
             except BaseException:
                 self._execution.processes.halt()
                 raise
-            result = self._result(time.monotonic() - started)
+            finally:
+                if timer:
+                    timer.cancel()
             self._end_parent(context, result)
         return result
+
+    def _run(self, context: RunContext, pool: ThreadPoolExecutor, started: float) -> PipelineResult:
+        try:
+            self._make_environments()
+        except HeadraceError as error:
+            self._results = {step.name: StepResult(step.name, "not_run") for step in self._plan.steps}
+            halted = self._execution.processes.halted.is_set()
+            return self._result(time.monotonic() - started, failure=None if halted else str(error))
+        self._run_steps(context, pool)
+        return self._result(time.monotonic() - started)
 
     def _context(self, background: ThreadPoolExecutor) -> RunContext:
         execution, tracking = self._execution, self._execution.tracking
@@ -276,7 +285,9 @@ class _Executor:
         }
         return context.tracking.start_run(step.name, {**step.tags, **tags})
 
-    def _result(self, seconds: float) -> PipelineResult:
+    def _result(self, seconds: float, *, failure: str | None = None) -> PipelineResult:
+        if failure is not None:
+            return PipelineResult("failed", failure, self._results, seconds)
         failed = [result for result in self._results.values() if result.state == "failed"]
         if self._timed_out:
             reason = f"the pipeline ran into its timeout of {length(self._execution.timeout_seconds or 0)}"

@@ -65,7 +65,11 @@ class PipelineRun:
     def maker(self) -> EnvironmentMaker:
         """What makes the environments of its steps."""
         return EnvironmentMaker(
-            folder=self.caches / "environments", inherited=self.inherited, python=self.python, without=self.without
+            folder=self.caches / "environments",
+            inherited=self.inherited,
+            python=self.python,
+            without=self.without,
+            halted=self.processes.halted,
         )
 
     def plan(self) -> PipelinePlan:

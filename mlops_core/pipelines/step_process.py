@@ -1,7 +1,7 @@
 """
 Run one process of a step: in a session of its own, with an allow-list of environment variables and a log.
 
-Ending it ends its whole session: politely first, then by force.
+Ending it ends its whole session and all that it started elsewhere: politely first, then by force.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    import psutil
+
+JOB_MARK = "HEADRACE_JOB"
+"""Variable that names the folder of the job which a process belongs to, wherever it went: a stray is known by it."""
 # What a step may see of this process' environment. Everything else, and with it every secret, stays out.
 ALLOWED = (
     "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "SSL_CERT_FILE",
     "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
-    "NO_PROXY", "LD_LIBRARY_PATH",
+    "NO_PROXY", "LD_LIBRARY_PATH", JOB_MARK,
 )  # fmt: skip
 _GRACE_SECONDS = 5.0
 
@@ -101,7 +107,7 @@ class StepProcesses:
             code = process.wait(timeout_seconds)
             cause = "stopped" if process.pid in self._stopped else "exit"
         except subprocess.TimeoutExpired:
-            _end_session(process)
+            end_session(process)
             code, cause = process.wait(), "timeout"
         finally:
             with self._lock:
@@ -117,28 +123,56 @@ class StepProcesses:
             running = list(self._running.values())
             self._stopped.update(process.pid for process in running)
         for process in running:
-            _end_session(process)
+            # All at once, so that many that take their time do not take it one after the other.
+            _signal_group(process.pid, signal.SIGTERM)
+        for process in running:
+            end_session(process)
 
     def _stop_when_told(self, process: subprocess.Popen[bytes], stop: threading.Event) -> None:
         while process.poll() is None:
             if stop.wait(0.2):
                 self._stopped.add(process.pid)
-                _end_session(process)
+                end_session(process)
                 return
 
 
-def _end_session(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
+def end_session(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a session, with all that it started: politely, and after a while by force."""
+    family = _descendants(process.pid)
+    _signal_group(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        _kill_session(process.pid)
+    # Also where the leader went politely: what it started may not have, or may have a session of its own.
+    _kill_session(process.pid)
+    for each in family:
+        _kill(each)
+    process.wait()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    import psutil
+
+    try:
+        family: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return family
+
+
+def _kill(process: psutil.Process) -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        process.kill()
 
 
 def _kill_session(pid: int) -> None:
+    _signal_group(pid, signal.SIGKILL)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, number)
 
 
 def allowed(environment: Mapping[str, str]) -> dict[str, str]:

@@ -49,11 +49,17 @@ def commit(project: Path) -> CommitId:
 def make_request(tmp_path: Path) -> Callable[..., JobRequest]:
     """Give requests for jobs of a tiny repository."""
 
-    def make(name: str = "tiny-1-build", *, test: str = "echo tested", pipeline: str | None = PIPELINE) -> JobRequest:
+    def make(
+        name: str = "tiny-1-build",
+        *,
+        test: str = "echo tested",
+        pipeline: str | None = PIPELINE,
+        manifest: str = MANIFEST,
+    ) -> JobRequest:
         project = tmp_path / "tiny"
         project.mkdir()
         subprocess.run(["git", "init", "--quiet", "--initial-branch=main", str(project)], check=True)
-        (project / "mlops.yaml").write_text(MANIFEST % test)
+        (project / "mlops.yaml").write_text(manifest % test)
         if pipeline is not None:
             (project / "pipeline.yml").write_text(pipeline)
         record: ProjectRecord = add_repository(tmp_path / "data", project, "mlops.yaml")
@@ -63,7 +69,7 @@ def make_request(tmp_path: Path) -> Callable[..., JobRequest]:
             run_id=RunId("tiny-1"),
             project=record,
             commit=commit(project),
-            spec=read_manifest((MANIFEST % test).encode()),
+            spec=read_manifest((manifest % test).encode()),
         )
 
     return make
@@ -128,34 +134,40 @@ class JobRunnerContract:
     ) -> None:
         request = make_request(test="sleep 987 & sleep 987")
         runner.submit(request)
-        deadline = time.monotonic() + SECONDS
-        while not sleepers() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert sleepers()
+        once(sleepers)
         runner.cancel(request.name)
 
         assert ended(runner, request.name).outcome == "cancelled"
         assert sleepers() == []
 
 
-def sleepers() -> list[int]:
+def once(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def sleepers(seconds: str = "987") -> list[int]:
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
-        if process.info["cmdline"] == ["sleep", "987"] and process.info["status"] != psutil.STATUS_ZOMBIE:
+        if process.info["cmdline"] == ["sleep", seconds] and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process.pid)  # noqa: PERF401 - reads better so
     return found
 
 
 class TestProcessJobRunner(JobRunnerContract):
     @pytest.fixture
-    def runner(self, tmp_path: Path) -> ProcessJobRunner:
-        return ProcessJobRunner(
-            RunnerOptions(
-                folder=tmp_path / "jobs",
-                caches=tmp_path / "caches",
-                inherited={**os.environ, "MARKED_SECRET": "s3cr3t-mark"},  # noqa: TID251 - the environment of the test
-            )
+    def options(self, tmp_path: Path) -> RunnerOptions:
+        return RunnerOptions(
+            folder=tmp_path / "jobs",
+            caches=tmp_path / "caches",
+            inherited={**os.environ, "MARKED_SECRET": "s3cr3t-mark"},  # noqa: TID251 - the environment of the test
         )
+
+    @pytest.fixture
+    def runner(self, options: RunnerOptions) -> ProcessJobRunner:
+        return ProcessJobRunner(options)
 
     def test_a_job_is_found_by_another_runner(
         self, runner: ProcessJobRunner, tmp_path: Path, make_request: Callable[..., JobRequest]
@@ -184,16 +196,76 @@ class TestProcessJobRunner(JobRunnerContract):
         request = make_request(test="env; echo ready; sleep 986")
         runner.submit(request)
         folder = runner.folder_of(request.name)
-        deadline = time.monotonic() + SECONDS
-        while not (folder / "tests.txt").exists() or "ready" not in (folder / "tests.txt").read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        once(lambda: (folder / "tests.txt").exists() and "ready" in (folder / "tests.txt").read_text())
         assert "s3cr3t-mark" not in (folder / "tests.txt").read_text()
-        victim = next(each for each in psutil.process_iter(["cmdline"]) if str(folder) in (each.info["cmdline"] or []))
-        children = victim.children(recursive=True)
-        victim.kill()
-        for child in children:
-            child.kill()
+        process_of(folder).kill()
         (folder / "started").write_text("0")
 
         assert "died (killed, or out of memory)" in ended(runner, request.name).reason
+        # What it had started would write beside the next job of the run.
+        assert sleepers("986") == []
+
+    @pytest.mark.slow
+    def test_a_cancelled_job_leaves_none_that_went_into_a_session_of_its_own(
+        self, runner: ProcessJobRunner, make_request: Callable[..., JobRequest]
+    ) -> None:
+        request = make_request(test="(setsid sleep 985 &); sleep 985")
+        runner.submit(request)
+        once(lambda: len(sleepers("985")) == 2)
+        runner.cancel(request.name)
+
+        assert sleepers("985") == []
+
+    @pytest.mark.slow
+    def test_jobs_beyond_those_at_once_wait_and_say_for_how_many(
+        self, options: RunnerOptions, make_request: Callable[..., JobRequest], tmp_path: Path
+    ) -> None:
+        one = ProcessJobRunner(replace(options, at_once=1))
+        first = make_request(test=f"until test -e {tmp_path}/go; do sleep 0.1; done")
+        second, third = (replace(first, name=JobName(f"tiny-{number}-build")) for number in (2, 3))
+        for request in (first, second, third):
+            one.submit(request)
+            once(lambda request=request: one.progress(request.name))  # type: ignore[misc]
+        one.cancel(second.name)
+        once(lambda: len(one.progress(third.name)) == 2)
+        said = {request.name: [line.text for line in one.progress(request.name)] for request in (second, third)}
+        (tmp_path / "go").touch()
+
+        assert said[second.name] == ["waits for 1 other job (1 at once)"]
+        assert said[third.name] == ["waits for 2 other jobs (1 at once)", "waits for 1 other job (1 at once)"]
+        assert [ended(one, each.name).outcome for each in (first, second, third)] == [
+            "succeeded",
+            "cancelled",
+            "succeeded",
+        ]
+
+    @pytest.mark.slow
+    def test_the_timeout_of_a_job_counts_while_its_environment_is_made(
+        self, runner: ProcessJobRunner, make_request: Callable[..., JobRequest], tmp_path: Path
+    ) -> None:
+        endless = tmp_path / "endless"
+        endless.mkdir()
+        (endless / "pyproject.toml").write_text(ENDLESS)
+        (endless / "backend.py").write_text("import time\ntime.sleep(3_600)\n")
+        manifest = MANIFEST.replace("build: {", "build: {timeout: 6s, ").replace("current}}", "needs.txt}}")
+        request = make_request(manifest=manifest, pipeline=PIPELINE.replace("python}", "of-our-own}"))
+        project = tmp_path / "tiny"
+        (project / "needs.txt").write_text(f"endless @ file://{endless}\n")
+        runner.submit(replace(request, commit=commit(project)))
+
+        assert ended(runner, request.name).reason == "the build job ran into its timeout of 6.0 s"
+
+
+ENDLESS = """
+[project]
+name = "endless"
+version = "1"
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
+def process_of(folder: Path) -> psutil.Process:
+    return next(each for each in psutil.process_iter(["cmdline"]) if str(folder) in (each.info["cmdline"] or []))

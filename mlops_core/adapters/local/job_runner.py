@@ -8,6 +8,7 @@ written: then the crash came in between, and the job is started now. A second pr
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -28,7 +29,7 @@ from mlops_core.adapters.local.processes import start_detached
 from mlops_core.domain.errors import NotFoundError
 from mlops_core.domain.ids import JobName
 from mlops_core.jobs.request import LOG, PROGRESS, REQUEST, STATUS, JobOrder, JobReport
-from mlops_core.pipelines.step_process import allowed
+from mlops_core.pipelines.step_process import JOB_MARK, allowed
 from mlops_core.ports import JobProgress, JobRequest, JobStatus
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class RunnerOptions:
         caches: Shared by all jobs.
         tracking_uri, events_url: Asked at each submit, since both are known only once their servers are up.
         inherited: The controller's environment, of which jobs get an allow-list (and what installers need).
+        cores: Processes of one job at a time.
+        at_once: Jobs of one stage that work at the same time; the others wait for their turn.
     """
 
     folder: Path
@@ -58,6 +61,7 @@ class RunnerOptions:
     tracking_uri: Callable[[], str | None] = lambda: None
     events_url: Callable[[], str | None] = lambda: None
     cores: int = 2
+    at_once: int = 2
 
 
 class ProcessJobRunner:
@@ -105,20 +109,14 @@ class ProcessJobRunner:
 
     def cancel(self, name: JobName) -> None:
         """Stop a job with everything that it started."""
-        import psutil
-
         folder = self._folder(name)
-        if not folder.exists() or (folder / STATUS).exists():
-            return
-        process = _process_of(folder)
-        if process is not None:
-            tree = [process, *process.children(recursive=True)]
-            process.send_signal(signal.SIGTERM)
-            psutil.wait_procs([process], timeout=_GRACE_SECONDS)
-            for each in tree:
-                _kill(each)
-        if not (folder / STATUS).exists():
-            self._write_status(folder, "cancelled", "cancelled while it ran")
+        while folder.exists() and not (folder / STATUS).exists():
+            _end_process(folder)
+            with _lock_of(folder) as free:
+                # A job that was just starting may have taken its lock meanwhile: it is ended in the next round.
+                if free and not (folder / STATUS).exists():
+                    self._write_status(folder, "cancelled", "cancelled while it ran")
+        _end_strays(folder)
 
     def progress(self, name: JobName, *, after: int = 0) -> Sequence[JobProgress]:
         """Read a job's progress after a sequence number."""
@@ -171,6 +169,7 @@ class ProcessJobRunner:
             resume_from=str(self._folder(request.resume_from)) if request.resume_from else None,
             reuse=request.reuse,
             cores=options.cores,
+            at_once=options.at_once,
         )
         beside = options.folder / f".{request.name}.{uuid.uuid4().hex}"
         beside.mkdir()
@@ -194,6 +193,7 @@ class ProcessJobRunner:
                 for key, value in self._options.inherited.items()
                 if key.startswith(("PIP_", "UV_", "PYENV_"))
             },
+            JOB_MARK: str(folder),
             "PYTHONPATH": str(package),
             "PYTHONUNBUFFERED": "1",
         }
@@ -204,6 +204,8 @@ class ProcessJobRunner:
 
     def _died(self, name: JobName, folder: Path) -> JobStatus:
         """Record that a job's process is gone without a word, so that everybody sees the same."""
+        # Its steps go on without it, and would go on writing beside those of the next job.
+        _end_strays(folder)
         tail = last_lines(folder / "process.txt") or last_lines(folder / LOG)
         self._write_status(folder, "failed", f"the process of job '{name}' died (killed, or out of memory)", tail)
         return self.status(name) or JobStatus(name, "failed")
@@ -254,6 +256,34 @@ def _process_of(folder: Path) -> psutil.Process | None:
         return psutil.Process(int(record["pid"])) if record else None
     except (psutil.NoSuchProcess, KeyError, ValueError):
         return None
+
+
+def _end_process(folder: Path) -> None:
+    """End a job's process, politely first, with all that it started."""
+    import psutil
+
+    process = _process_of(folder)
+    if process is None:
+        return
+    try:
+        tree = [process, *process.children(recursive=True)]
+        process.send_signal(signal.SIGTERM)
+    except psutil.NoSuchProcess:
+        return
+    psutil.wait_procs([process], timeout=_GRACE_SECONDS)
+    for each in tree:
+        _kill(each)
+    psutil.wait_procs([process], timeout=_GRACE_SECONDS)
+
+
+def _end_strays(folder: Path) -> None:
+    """Kill what is left of a job whose process is gone: known by the job's mark in its environment."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(JOB_MARK) == str(folder):
+                process.kill()
 
 
 def _kill(process: psutil.Process) -> None:

@@ -46,6 +46,11 @@ class ProcessMark:
     started: str
 
 
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def start_detached(command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: Path) -> ProcessMark:
     """
     Start a command in a session of its own, with its output appended to a log.
