@@ -6,10 +6,11 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +23,10 @@ from mlops_core.domain.project import ProjectSpec
 from mlops_core.manifest import ManifestError, missing_files, read_manifest
 from mlops_core.ports import ProjectRecord
 from mlops_core.settings import process_environment
+
+if TYPE_CHECKING:
+    from mlops_core.pipelines.plan import PipelinePlan
+    from mlops_core.pipelines.runner import PipelineRun
 
 pipeline = typer.Typer(no_args_is_help=True, help="Run one Azure ML v2 pipeline file on this machine.")
 
@@ -149,7 +154,12 @@ def run_pipeline_file(
     folder: Annotated[
         Path | None, typer.Option(help="Where outputs and logs go. Default: a new temporary one.")
     ] = None,
-    tracking_uri: Annotated[str | None, typer.Option(help="Address of an MLflow server. Default: none.")] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="Address of an MLflow server. Default: none; with a sweep, one of its own.")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A requirement that is left out of the environments.")
+    ] = None,
     reuse: Annotated[bool, typer.Option(help="Reuse steps that did not change.")] = True,
     data: DataOption = None,
 ) -> None:
@@ -170,10 +180,13 @@ def run_pipeline_file(
             inputs=dict(_pair(each) for each in given or []),
             data=dict(_pair(each) for each in bindings or []),
             environments=dict(_pair(each) for each in environments or []),
+            without=tuple(without or ()),
             cores=os.cpu_count() or 2,
             reuse=reuse,
         )
-        result = run.execute(run.plan(), lambda _kind, text: out.print(text, markup=False))
+        plan = run.plan()
+        with _tracking_for(plan, run) as address:
+            result = replace(run, tracking_uri=address).execute(plan, lambda _kind, text: out.print(text, markup=False))
         for name, step in result.steps.items():
             for output, place in step.outputs.items():
                 out.print(f"[dim]{name}.{output}: {place}[/dim]")
@@ -182,6 +195,24 @@ def run_pipeline_file(
             if result.log_tail:
                 err.print(result.log_tail, markup=False)
             raise typer.Exit(1)
+
+
+@contextmanager
+def _tracking_for(plan: PipelinePlan, run: PipelineRun) -> Iterator[str | None]:
+    """Give the server's address; a sweep needs one to choose its best trial, and gets it for as long as it runs."""
+    from mlops_core.adapters.local.mlflow_server import MlflowServer
+    from mlops_core.pipelines.step_process import allowed
+
+    if run.tracking_uri is not None or all(step.sweep is None for step in plan.steps):
+        yield run.tracking_uri
+        return
+    server = MlflowServer(run.folder / "mlflow", environment=allowed(run.inherited))
+    out.print("starting an MLflow server for the sweep")
+    server.start()
+    try:
+        yield server.wait_until_ready()
+    finally:
+        server.stop()
 
 
 def _repository_of(file: Path) -> Path:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import BoundedSemaphore, Timer
 
-from mlops_core.domain.errors import HeadraceError
+from mlops_core.domain.errors import BadInputError, HeadraceError
 from mlops_core.pipelines.environments import Environment, EnvironmentMaker
 from mlops_core.pipelines.log_tail import what_matters
 from mlops_core.pipelines.plan import EnvironmentSpec, PipelinePlan, Step
@@ -129,6 +129,7 @@ class _Executor:
 
     def _run(self, context: RunContext, pool: ThreadPoolExecutor, started: float) -> PipelineResult:
         try:
+            self._check_sweeps()
             self._make_environments()
         except HeadraceError as error:
             self._results = {step.name: StepResult(step.name, "not_run") for step in self._plan.steps}
@@ -156,6 +157,15 @@ class _Executor:
             tracking=tracking,
             parent_run=parent,
         )
+
+    def _check_sweeps(self) -> None:
+        """Find sweeps that would end without an answer, before their trials cost an hour."""
+        sweeps = [step.name for step in self._plan.steps if step.sweep is not None]
+        if sweeps and self._execution.tracking is None:
+            raise BadInputError(
+                f"The best trial of the sweep {', '.join(map(repr, sweeps))} is chosen by a metric, and there is no "
+                "tracking server to log it to. Start one with 'headrace up'."
+            )
 
     def _make_environments(self) -> None:
         for step in self._plan.steps:

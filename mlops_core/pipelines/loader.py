@@ -25,7 +25,7 @@ from mlops_core.pipelines.source_tree import ScopeSource, StepSource, TreeReader
 from mlops_core.pipelines.wiring import Wiring
 
 # Raise it when the same files give another plan: cached plans of an older version are not used.
-LOADER_VERSION = 1
+LOADER_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,8 @@ class Sweep(Value):
     """Of the random algorithm."""
     rule: Literal["random", "sobol"] | None = None
     """Of the random algorithm."""
+    logbase: float | None = Field(default=None, gt=0)
+    """Of the random algorithm: what the exponents of the log spaces are exponents of; None: e."""
     objective: Objective
     limits: SweepLimits
     search_space: dict[str, SearchDistribution] = Field(min_length=1)

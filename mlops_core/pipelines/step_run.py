@@ -214,7 +214,7 @@ def finish_run(context: RunContext, result: StepResult) -> StepResult:
         return result
     try:
         metrics = context.tracking.metrics(result.run_id)
-        reusable = not context.tracking.has_registered(result.run_id)
+        reusable = result.reusable and not context.tracking.has_registered(result.run_id)
     except HeadraceError as error:
         context.progress.tell("log", f"{result.name}: metrics could not be read: {error}")
         return replace(result, reusable=False)

@@ -1,8 +1,15 @@
-"""Early termination of trials: bandit, median stopping and truncation selection, as Azure ML v2 defines them. Pure."""
+"""
+Early termination of trials: bandit, median stopping and truncation selection, as Azure ML v2 defines them. Pure.
+
+Trials are compared at the same interval, the last that is to be judged and that the trial has reached: how fast a trial
+is, and when somebody looks, decides nothing. Each report of the metric is one interval.
+Source: "Early termination policies" in Azure ML's page on hyperparameter tuning.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
 from mlops_core.pipelines.search_space import (
@@ -14,34 +21,49 @@ from mlops_core.pipelines.search_space import (
 
 
 def should_stop(
-    policy: EarlyTermination, trial: str, histories: Mapping[str, Sequence[float]], *, maximize: bool
+    policy: EarlyTermination,
+    trial: str,
+    histories: Mapping[str, Sequence[float]],
+    *,
+    maximize: bool,
+    finished: Collection[str] = (),
 ) -> bool:
     """
     Tell whether a running trial is to be stopped now.
 
     Args:
         histories: Reported values of the metric by trial, in order; finished trials included.
+        finished: Names of trials that ended.
     """
-    own = histories.get(trial, ())
-    reports = len(own)
-    if reports <= policy.delay_evaluation or reports % policy.evaluation_interval != 0:
+    reports = len(histories.get(trial, ()))
+    interval = reports - reports % policy.evaluation_interval
+    if interval == 0 or interval < policy.delay_evaluation:
         return False
-    sign = 1.0 if maximize else -1.0
-    scores = {name: [sign * value for value in values] for name, values in histories.items() if values}
-    others = [values for name, values in scores.items() if name != trial]
-    if not others:
+    # Higher is better from here on, and what is no number is worse than any.
+    until = {
+        name: [_score(value, maximize=maximize) for value in values[:interval]]
+        for name, values in histories.items()
+        if len(values) >= interval
+    }
+    if len(until) == 1:
         return False
-    best = max(scores[trial])
+    best = {name: max(scores) for name, scores in until.items()}
     match policy:
         case BanditPolicy():
-            return best < _bandit_limit(policy, max(max(values) for values in scores.values()))
+            return best[trial] < _bandit_limit(policy, max(best.values()))
         case MedianStoppingPolicy():
-            averages = [sum(values[:reports]) / len(values[:reports]) for values in scores.values()]
-            return best < median(averages)
+            return best[trial] < median(sum(scores) / interval for scores in until.values())
         case TruncationSelectionPolicy():
-            ranked = sorted(max(values[:reports]) for values in scores.values())
-            cut = int(len(ranked) * policy.truncation_percentage / 100)
-            return cut > 0 and best <= ranked[cut - 1]
+            left_out = set(finished) if policy.exclude_finished_jobs else set()
+            # By name too, so that of equals no more are stopped than the percentage says.
+            ranked = sorted((score, name) for name, score in best.items() if name == trial or name not in left_out)
+            return trial in {name for _, name in ranked[: int(len(ranked) * policy.truncation_percentage / 100)]}
+
+
+def _score(value: float, *, maximize: bool) -> float:
+    if math.isnan(value):
+        return -math.inf
+    return value if maximize else -value
 
 
 def _bandit_limit(policy: BanditPolicy, best: float) -> float:

@@ -46,6 +46,7 @@ def read_sweep(node: Any, seconds: Reads[float], count: Reads[int]) -> Sweep:
         algorithm=_algorithm(str(kind).lower()),
         seed=getattr(algorithm, "seed", None),
         rule=getattr(algorithm, "rule", None),
+        logbase=_logbase(getattr(algorithm, "logbase", None)),
         objective=_objective(node.objective),
         limits=SweepLimits(
             max_total_trials=count(getattr(limits, "max_total_trials", None), ("limits", "max_total_trials"))
@@ -65,6 +66,19 @@ def _algorithm(kind: str) -> Any:
     if kind not in {"random", "grid", "bayesian"}:
         raise SweepInvalidError(("sampling_algorithm",), f"'{kind}' is none of random, grid, bayesian.")
     return kind
+
+
+def _logbase(value: object) -> float | None:
+    if value is None or value == "e":
+        return None
+    try:
+        base = float(str(value))
+    except ValueError:
+        base = 0.0
+    if base <= 0:
+        message = f"'{value}' is no base of a logarithm. Write a number above 0, or e."
+        raise SweepInvalidError(("sampling_algorithm", "logbase"), message)
+    return base
 
 
 def _objective(objective: Any) -> Objective:

@@ -8,6 +8,7 @@ pipeline's own result counts.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,8 +33,16 @@ class Tracking(Protocol):
         """What steps get as `MLFLOW_TRACKING_URI`."""
         ...
 
-    def start_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, str] | None = None) -> str:
+    def start_run(self, name: str, tags: Mapping[str, str]) -> str:
         """Create a run in the pipeline's experiment and give its id."""
+        ...
+
+    def add_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Write metrics to a run."""
+        ...
+
+    def add_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Write those parameters to a run that it has not."""
         ...
 
     def end_run(self, run_id: str, status: str) -> None:
@@ -96,7 +105,7 @@ class MlflowTracking:
             self._experiment_id = self._find_experiment()
         return self._experiment_id
 
-    def start_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, str] | None = None) -> str:
+    def start_run(self, name: str, tags: Mapping[str, str]) -> str:
         """Create a run in the pipeline's experiment and give its id."""
         body = {
             "experiment_id": self.experiment_id,
@@ -104,11 +113,22 @@ class MlflowTracking:
             "start_time": int(time.time() * 1000),
             "tags": [{"key": key, "value": value} for key, value in tags.items()],
         }
-        run_id = str(self._call("POST", "/mlflow/runs/create", json=body)["run"]["info"]["run_id"])
-        if params:
-            pairs = [{"key": key, "value": value} for key, value in params.items()]
+        return str(self._call("POST", "/mlflow/runs/create", json=body)["run"]["info"]["run_id"])
+
+    def add_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Write metrics to a run."""
+        now = int(time.time() * 1000)
+        points = [{"key": key, "value": _json_number(value), "timestamp": now} for key, value in metrics.items()]
+        if points:
+            self._call("POST", "/mlflow/runs/log-batch", json={"run_id": run_id, "metrics": points})
+
+    def add_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Write those parameters to a run that it has not: MLflow refuses another value for one that is there."""
+        data = self._call("GET", "/mlflow/runs/get", params={"run_id": run_id})["run"].get("data", {})
+        there = {param["key"] for param in data.get("params", [])}
+        pairs = [{"key": key, "value": value} for key, value in params.items() if key not in there]
+        if pairs:
             self._call("POST", "/mlflow/runs/log-batch", json={"run_id": run_id, "params": pairs})
-        return run_id
 
     def end_run(self, run_id: str, status: str) -> None:
         """Set a run's end: `FINISHED`, `FAILED` or `KILLED`."""
@@ -190,3 +210,10 @@ class MlflowTracking:
             return self._client.request(method, path, **options)
         except httpx.TransportError as error:
             raise TemporaryError(f"The tracking server at {self._uri} does not answer: {error}.") from error
+
+
+def _json_number(value: float) -> float | str:
+    """Give a number as the server's JSON reads it: NaN and the infinities are texts there."""
+    if math.isnan(value):
+        return "NaN"
+    return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")

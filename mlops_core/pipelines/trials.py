@@ -53,8 +53,9 @@ def _grid(sweep: Sweep) -> Iterator[Drawn]:
 def _random(sweep: Sweep, random: Random) -> Iterator[Drawn]:
     seen: set[str] = set()
     redraws = 0
+    base = sweep.logbase or math.e
     while redraws < _MOST_REDRAWS:
-        drawn = {name: _draw(space, random) for name, space in sweep.search_space.items()}
+        drawn = {name: _draw(space, random, base) for name, space in sweep.search_space.items()}
         key = json.dumps(drawn, sort_keys=True)
         if key in seen:
             redraws += 1
@@ -64,7 +65,7 @@ def _random(sweep: Sweep, random: Random) -> Iterator[Drawn]:
         yield drawn
 
 
-def _draw(space: SearchDistribution, random: Random) -> bool | int | float | str:  # noqa: C901 - one case per kind
+def _draw(space: SearchDistribution, random: Random, base: float) -> bool | int | float | str:  # noqa: C901 - one case per kind
     match space:
         case Choice():
             return _plain(random.choice(space.values))
@@ -75,21 +76,26 @@ def _draw(space: SearchDistribution, random: Random) -> bool | int | float | str
         case QUniform():
             return _quantised(random.uniform(space.min_value, space.max_value), space.q)
         case LogUniform():
-            return math.exp(random.uniform(space.min_value, space.max_value))
+            return _power(base, random.uniform(space.min_value, space.max_value))
         case QLogUniform():
-            return _quantised(math.exp(random.uniform(space.min_value, space.max_value)), space.q)
+            return _quantised(_power(base, random.uniform(space.min_value, space.max_value)), space.q)
         case Normal():
             return random.gauss(space.mu, space.sigma)
         case QNormal():
             return _quantised(random.gauss(space.mu, space.sigma), space.q)
         case LogNormal():
-            return math.exp(random.gauss(space.mu, space.sigma))
+            return _power(base, random.gauss(space.mu, space.sigma))
         case QLogNormal():
-            return _quantised(math.exp(random.gauss(space.mu, space.sigma)), space.q)
+            return _quantised(_power(base, random.gauss(space.mu, space.sigma)), space.q)
+
+
+def _power(base: float, exponent: float) -> float:
+    return math.exp(exponent) if base == math.e else float(base**exponent)
 
 
 def _quantised(value: float, q: float) -> float:
-    return round(value / q) * q
+    # Without the last digits' noise: 0.3, not 0.30000000000000004.
+    return float(f"{round(value / q) * q:.12g}")
 
 
 def _plain(value: object) -> bool | int | float | str:

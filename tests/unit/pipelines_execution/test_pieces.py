@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +19,7 @@ from mlops_core.pipelines.interpreters import PythonMissingError, find_interpret
 from mlops_core.pipelines.log_tail import cut
 from mlops_core.pipelines.results import StepResult
 from mlops_core.pipelines.reuse import ReuseCache
-from mlops_core.pipelines.search_space import Sweep
+from mlops_core.pipelines.search_space import EarlyTermination, Sweep
 from mlops_core.pipelines.step_files import copy_code, digest_of_code, digest_of_path
 from mlops_core.pipelines.step_process import allowed
 from mlops_core.pipelines.stopping import should_stop
@@ -136,32 +140,123 @@ def test_a_uniform_draw_lies_between_its_ends(low: float, width: float, seed: in
     assert all(low <= float(trial["x"]) <= low + width for trial in draw_trials(sweep(x=space), seed))
 
 
+@pytest.mark.parametrize(
+    ("space", "drawn"),
+    [
+        ({"type": "uniform", "min_value": -1, "max_value": 1}, lambda x: -1 <= x <= 1),
+        ({"type": "quniform", "min_value": 0, "max_value": 1, "q": 0.1}, lambda x: x in [n / 10 for n in range(11)]),
+        ({"type": "loguniform", "min_value": -3, "max_value": 0}, lambda x: math.exp(-3) <= x <= 1),
+        ({"type": "qloguniform", "min_value": 0, "max_value": 5, "q": 2}, lambda x: x % 2 == 0 and 0 <= x <= 150),
+        ({"type": "qnormal", "mu": 10, "sigma": 5, "q": 0.5}, lambda x: x % 0.5 == 0),
+        ({"type": "lognormal", "mu": 0, "sigma": 1}, lambda x: x > 0),
+        ({"type": "qlognormal", "mu": 2, "sigma": 1, "q": 1}, lambda x: x >= 0 and x == int(x)),
+        ({"type": "randint", "upper": 3}, lambda x: x in (0, 1, 2)),
+        ({"type": "choice", "values": ["a", True, 0.5]}, lambda x: x in ("a", True, 0.5)),
+    ],
+    ids=lambda each: each["type"] if isinstance(each, dict) else "",
+)
+def test_what_is_drawn_lies_in_its_space(space: dict[str, object], drawn: Callable[[Any], bool]) -> None:
+    values = [trial["x"] for trial in draw_trials(sweep(total=300, x=space), 3)]
+    assert values
+    assert all(map(drawn, values)), values
+
+
+@pytest.mark.parametrize(("kind", "mean"), [("normal", 5.0), ("lognormal", 5.0)])
+def test_the_bells_have_their_mean_and_their_deviation(kind: str, mean: float) -> None:
+    draws = [float(trial["x"]) for trial in draw_trials(sweep(total=2000, x={"type": kind, "mu": 5, "sigma": 2}), 1)]
+    values = draws if kind == "normal" else [math.log(value) for value in draws]
+    assert fmean(values) == pytest.approx(mean, abs=0.2)
+    assert stdev(values) == pytest.approx(2, abs=0.2)
+
+
+def test_the_log_spaces_have_the_base_that_the_sampling_names() -> None:
+    based = sweep(x={"type": "loguniform", "min_value": -3, "max_value": -3}).model_copy(update={"logbase": 10.0})
+    assert [trial["x"] for trial in draw_trials(based, 0)] == [pytest.approx(0.001)]
+
+
 def test_a_small_space_ends_before_the_number_of_trials() -> None:
     assert len(list(draw_trials(sweep(total=50, x={"type": "randint", "upper": 3}), 0))) == 3
+
+
+def policy_of(**policy: object) -> EarlyTermination:
+    whole = Sweep.model_validate({**sweep(x={"type": "randint", "upper": 3}).model_dump(), "early_termination": policy})
+    assert whole.early_termination is not None
+    return whole.early_termination
+
+
+BANDIT = {"type": "bandit"}
+MEDIAN = {"type": "median_stopping"}
+WORST = {"type": "truncation_selection", "truncation_percentage": 40}
 
 
 @pytest.mark.parametrize(
     ("policy", "own", "stopped"),
     [
-        ({"type": "bandit", "slack_amount": 0.1}, [0.5], True),
-        ({"type": "bandit", "slack_amount": 0.1}, [0.85], False),
-        ({"type": "bandit", "slack_factor": 0.1}, [0.8], True),
-        ({"type": "bandit", "slack_amount": 0.1, "delay_evaluation": 5}, [0.5], False),
-        ({"type": "median_stopping"}, [0.1], True),
-        ({"type": "median_stopping"}, [0.95], False),
-        ({"type": "truncation_selection", "truncation_percentage": 40}, [0.1], True),
-        ({"type": "truncation_selection", "truncation_percentage": 40}, [0.95], False),
+        ({**BANDIT, "slack_amount": 0.1}, [0.5], True),
+        ({**BANDIT, "slack_amount": 0.1}, [0.85], False),
+        # Azure ML's own example: below 0.9 / (1 + slack).
+        ({**BANDIT, "slack_factor": 0.2}, [0.74], True),
+        ({**BANDIT, "slack_factor": 0.2}, [0.76], False),
+        ({**BANDIT, "slack_amount": 0.1}, [float("nan")], True),
+        (MEDIAN, [0.1], True),
+        (MEDIAN, [0.95], False),
+        (WORST, [0.1], True),
+        (WORST, [0.95], False),
     ],
     ids=str,
 )
 def test_a_trial_that_is_not_worth_going_on_with_is_stopped(
     policy: dict[str, object], own: list[float], stopped: bool
 ) -> None:
-    whole = Sweep.model_validate({**sweep(x={"type": "randint", "upper": 3}).model_dump(), "early_termination": policy})
-    assert whole.early_termination is not None
-
     histories = {"own": own, "a": [0.9], "b": [0.7]}
-    assert should_stop(whole.early_termination, "own", histories, maximize=True) is stopped
+    assert should_stop(policy_of(**policy), "own", histories, maximize=True) is stopped
+
+
+@pytest.mark.parametrize("own", [[0.5], [0.11, 0.5]], ids=["worse", "first better"])
+def test_for_an_error_less_is_better(own: list[float]) -> None:
+    policy = policy_of(**BANDIT, slack_factor=0.2)
+    assert should_stop(policy, "own", {"own": own, "a": [0.1, 0.1]}, maximize=False) is (own[0] > 0.12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reports", "stopped"),
+    [
+        ({"evaluation_interval": 5}, 4, False),
+        ({"evaluation_interval": 5}, 5, True),
+        # Two looks may have more than one report between them.
+        ({"evaluation_interval": 5}, 7, True),
+        ({"delay_evaluation": 5}, 4, False),
+        ({"delay_evaluation": 5}, 5, True),
+        ({"evaluation_interval": 5, "delay_evaluation": 6}, 9, False),
+        ({"evaluation_interval": 5, "delay_evaluation": 6}, 10, True),
+    ],
+    ids=str,
+)
+def test_a_trial_is_judged_at_each_interval_from_the_delay_on(
+    settings: dict[str, int], reports: int, stopped: bool
+) -> None:
+    policy = policy_of(**BANDIT, slack_amount=0.1, **settings)
+    assert should_stop(policy, "own", {"own": [0.5] * reports, "a": [0.9] * 20}, maximize=True) is stopped
+
+
+@pytest.mark.parametrize("policy", [{**BANDIT, "slack_amount": 0.1}, MEDIAN, WORST], ids=lambda each: str(each["type"]))
+def test_trials_are_compared_at_the_same_interval(policy: dict[str, object]) -> None:
+    # What the others reached later is no measure for the first report of this one; what has not come so far is none.
+    histories = {"own": [0.6], "a": [0.5, 0.9], "b": [0.5, 0.95], "new": []}
+    assert not should_stop(policy_of(**policy), "own", histories, maximize=True)
+
+
+def test_of_equal_trials_no_more_are_stopped_than_the_percentage() -> None:
+    histories = {name: [0.5] for name in "abcde"}
+    stopped = [name for name in histories if should_stop(policy_of(**WORST), name, histories, maximize=True)]
+    assert stopped == ["a", "b"]
+
+
+def test_a_trial_that_ended_is_not_among_the_worst_that_are_stopped() -> None:
+    histories = {"own": [0.6], "running": [0.9], "ended": [0.1], "ended too": [0.2]}
+    policy = policy_of(**{**WORST, "truncation_percentage": 50})
+    assert should_stop(policy, "own", histories, maximize=True, finished={"ended", "ended too"})
+    assert not should_stop(policy, "own", histories, maximize=True)
 
 
 def test_code_is_copied_without_what_is_ignored(tmp_path: Path) -> None:
