@@ -48,6 +48,7 @@ def serve(chosen: Settings, *, port: int, verbose: bool, ready: Callable[[str], 
     """
     from mlops_core.adapters.local.host.functions import read_functions
     from mlops_core.adapters.local.host.server import FunctionsHost, HostOptions
+    from mlops_core.adapters.local.secret_files import TOPIC_KEY, kept_secret
 
     set_up_logging(chosen.data_folder, verbose=verbose)
     bootstrap.configure(chosen)
@@ -58,6 +59,7 @@ def serve(chosen: Settings, *, port: int, verbose: bool, ready: Callable[[str], 
         folder=chosen.data_folder,
         port=port,
         max_body_bytes=max(chosen.webhook_max_bytes, chosen.score_max_bytes) + 1,
+        topic_key=kept_secret(chosen.data_folder, TOPIC_KEY),
         services=(_mlflow(parts), parts.registry_watcher.watch, parts.deployment_watcher.watch),
         ready=ready,
     )

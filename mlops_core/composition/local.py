@@ -64,6 +64,7 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
     from mlops_core.adapters.local.repositories import webhook_secret
     from mlops_core.adapters.local.run_store import SqliteRunStore
     from mlops_core.adapters.local.scoring_launch import ScoringLaunch, environments_in
+    from mlops_core.adapters.local.secret_files import TOPIC_KEY
     from mlops_core.adapters.local.source_host import LocalSourceHost
     from mlops_core.adapters.local.topics import SUBSCRIPTIONS, TOPICS, DeploymentNews
     from mlops_core.adapters.mlflow_api import MlflowApi
@@ -94,6 +95,7 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
             inherited=inherited,
             tracking_uri=lambda: mlflow.address,
             events_url=lambda: f"{host_address(data) or settings.base_url}/topics/azureml/api/events",
+            events_key=data / TOPIC_KEY,
             cores=cores(),
             at_once=settings.jobs_at_once or max(1, cores() // 2),
         )

@@ -23,6 +23,7 @@ class JobOrder(Value):
         manifest: Path of `mlops.yaml` in the repository; its folder is the project's root.
         caches: Folder shared by all jobs: sources, plans, environments, reusable steps.
         events_url: Where the job tells of its end, as Azure ML would.
+        events_key: File with the key that it shows there; the key itself is in no request and no environment.
         resume_from: Folder of the job whose finished steps are taken over.
         reuse: Whether steps that did not change may be taken over from any earlier job.
         at_once: Jobs of one stage that work at the same time; the others wait.
@@ -38,6 +39,7 @@ class JobOrder(Value):
     caches: str
     tracking_uri: str | None = None
     events_url: str | None = None
+    events_key: str | None = None
     resume_from: str | None = None
     reuse: bool = True
     cores: int = 2

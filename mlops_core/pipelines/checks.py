@@ -75,7 +75,7 @@ def check_code(step: StepSource, reader: Reader, findings: Findings) -> str | No
         return None
     path = component.document.folder / reference.text
     if not reader.exists(path):
-        message = f"the code '{code}' does not exist ({reader.portable(path)}). Correct the path."
+        message = f"the code '{code}' does not exist ({reader.shown(path)}). Correct the path."
         findings.problem(component.document, key, message, step=step.name)
         return None
     return reader.portable(path)

@@ -100,7 +100,7 @@ class DataResolver:
 
     def _wrong_shape(self, path: Path, type_: str) -> str | None:
         if not self.reader.exists(path):
-            return f"does not exist ({self.reader.portable(path)}). Correct it, or add the file."
+            return f"does not exist ({self.reader.shown(path)}). Correct it, or add the file."
         if type_ == "uri_file" and path.is_dir():
             return "is a folder, but the type is uri_file. Name a file, or make the type uri_folder."
         if type_ == "uri_folder" and path.is_file():

@@ -9,6 +9,7 @@ of aliases can become gigabytes.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +81,10 @@ class Reader:
         resolved = path.resolve()
         return (resolved.relative_to(self.root) if resolved.is_relative_to(self.root) else resolved).as_posix()
 
+    def shown(self, path: Path) -> str:
+        """Write a path as people read it: from the root, also where it lies beside it; never a place of one machine."""
+        return Path(os.path.relpath(path.resolve(), self.root)).as_posix()
+
     def exists(self, path: Path) -> bool:
         """Tell whether there is a file or folder, and remember that the plan depends on it."""
         self.seen.setdefault(path.resolve(), None)
@@ -100,7 +105,7 @@ class Reader:
         """
         absolute = path.resolve()
         if absolute not in self._documents:
-            label = self.portable(absolute)
+            label = self.shown(absolute)
             try:
                 content = self.read_bytes(absolute)
             except OSError as error:
@@ -116,7 +121,7 @@ def read_or_raise(reader: Reader, path: Path) -> Document:
     try:
         return reader.read(path)
     except DocumentError as error:
-        raise PipelineInvalidError(reader.portable(path), (error.problem,)) from error
+        raise PipelineInvalidError(reader.shown(path), (error.problem,)) from error
 
 
 def parse(content: bytes, label: str) -> tuple[dict[str, object], dict[KeyPath, int]]:

@@ -100,7 +100,7 @@ class EnvironmentResolver:
         if "conda_file" in data:
             conda = data["conda_file"]
             inline = not isinstance(conda, str)
-            shown = "inline conda file" if inline else self.reader.portable(place.document.folder / str(conda))
+            shown = "inline conda file" if inline else self.reader.shown(place.document.folder / str(conda))
             return self._described(data, place, str(data.get("name") or shown))
         return self._described(data, place, str(data.get("name") or data.get("image") or "inline environment"))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -177,6 +180,35 @@ class TestProcessJobRunner(JobRunnerContract):
         other = ProcessJobRunner(RunnerOptions(folder=tmp_path / "jobs", caches=tmp_path / "caches", inherited={}))
 
         assert ended(other, request.name).outcome == "failed"
+
+    def test_a_job_tells_of_its_end_and_shows_its_key(
+        self, options: RunnerOptions, make_request: Callable[..., JobRequest], tmp_path: Path
+    ) -> None:
+        (tmp_path / "topic-key").write_text("k3y-mark\n")
+        told: list[tuple[str | None, dict[str, str]]] = []
+
+        class Topic(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                told.append((self.headers["aeg-sas-key"], body[0]["data"]))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Topic) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            url = f"http://127.0.0.1:{server.server_port}/"
+            runner = ProcessJobRunner(replace(options, events_url=lambda: url, events_key=tmp_path / "topic-key"))
+            request = make_request(pipeline=None)
+            runner.submit(request)
+            once(lambda: told)
+            server.shutdown()
+
+        assert told[0][0] == "k3y-mark"
+        assert (told[0][1]["runId"], told[0][1]["runStatus"]) == (request.name, "Failed")
+        assert "k3y-mark" not in (runner.folder_of(request.name) / "request.json").read_text()
 
     def test_a_job_whose_start_was_lost_in_a_crash_is_started_once(
         self, runner: ProcessJobRunner, monkeypatch: pytest.MonkeyPatch, make_request: Callable[..., JobRequest]

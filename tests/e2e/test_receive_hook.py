@@ -21,6 +21,7 @@ from azure.core.credentials import AzureKeyCredential
 from azure.eventgrid import EventGridEvent, EventGridPublisherClient
 
 from mlops_core.adapters.local.repositories import add_repository, webhook_secret
+from mlops_core.adapters.local.secret_files import TOPIC_KEY, kept_secret
 from mlops_core.domain.errors import BadInputError, RefusedError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,7 +157,9 @@ def test_a_push_prints_its_run_and_ending_it_stops_nothing(up: Laptop) -> None:
     up.git(
         "push", "--quiet", "--receive-pack=git -c core.hooksPath=/dev/null receive-pack", "headrace", "main:by-event"
     )
-    client = EventGridPublisherClient(f"{up.address}/topics/headrace/api/events", AzureKeyCredential("any"))
+    client = EventGridPublisherClient(
+        f"{up.address}/topics/headrace/api/events", AzureKeyCredential(kept_secret(up.data, TOPIC_KEY))
+    )
     data = {
         "host": "local", "repository": Path(bare).stem, "ref": "refs/heads/by-event", "commit": fourth, "before": None,
         "pushed_at": datetime.now(UTC).isoformat(), "pushed_by": "ada",

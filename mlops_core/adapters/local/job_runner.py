@@ -50,6 +50,7 @@ class RunnerOptions:
         folder: Of all jobs.
         caches: Shared by all jobs.
         tracking_uri, events_url: Asked at each submit, since both are known only once their servers are up.
+        events_key: File with the key that a job shows when it tells of its end.
         inherited: The controller's environment, of which jobs get an allow-list (and what installers need).
         cores: Processes of one job at a time.
         at_once: Jobs of one stage that work at the same time; the others wait for their turn.
@@ -60,6 +61,7 @@ class RunnerOptions:
     inherited: Mapping[str, str]
     tracking_uri: Callable[[], str | None] = lambda: None
     events_url: Callable[[], str | None] = lambda: None
+    events_key: Path | None = None
     cores: int = 2
     at_once: int = 2
 
@@ -166,6 +168,7 @@ class ProcessJobRunner:
             caches=str(options.caches),
             tracking_uri=options.tracking_uri(),
             events_url=options.events_url(),
+            events_key=str(options.events_key) if options.events_key else None,
             resume_from=str(self._folder(request.resume_from)) if request.resume_from else None,
             reuse=request.reuse,
             cores=options.cores,

@@ -7,14 +7,13 @@ push comes, so that nothing of them is written into the repository.
 
 from __future__ import annotations
 
-import contextlib
 import re
-import secrets
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+from mlops_core.adapters.local.secret_files import kept_secret
 from mlops_core.domain.errors import BadInputError, PermanentError, RefusedError
 from mlops_core.domain.ids import ModelName, ProjectName, short_digest
 from mlops_core.jobs.git import git
@@ -28,17 +27,7 @@ _GIT_SECONDS = 60
 
 def webhook_secret(data_folder: Path) -> bytes:
     """Read the secret of the local hook's signature; made at the first call, readable by its owner only."""
-    path = data_folder / _SECRET
-    if not path.exists():
-        data_folder.mkdir(parents=True, exist_ok=True)
-        beside = data_folder / f".{_SECRET}.{secrets.token_hex(8)}"
-        beside.touch(mode=0o600)
-        beside.write_text(secrets.token_hex(32))
-        # A link fails where another process was first: its secret counts, and nobody ever sees half of one.
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(beside)
-        beside.unlink()
-    return path.read_text().strip().encode()
+    return kept_secret(data_folder, _SECRET).encode()
 
 
 def add_repository(data_folder: Path, path: Path, manifest: str) -> ProjectRecord:

@@ -58,9 +58,16 @@ class Bench:
                 raise ValueError("not now")
 
     def send(
-        self, method: str, path: str, *, keys: Sequence[str] = (), names: Sequence[str] = (), **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        keys: Sequence[str] = (),
+        names: Sequence[str] = (),
+        topic_key: str = "",
+        **options: Any,
     ) -> httpx.Response:
-        return asyncio.run(self._send(method, path, {"keys": keys, "names": names}, options))
+        return asyncio.run(self._send(method, path, {"keys": keys, "names": names, "topic_key": topic_key}, options))
 
     async def _send(self, method: str, path: str, limits: Any, options: Any) -> httpx.Response:
         invoker = Invoker(threads=1)
@@ -169,6 +176,18 @@ def test_deliveries_that_cannot_be_taken_are_answered_so_that_event_grid_knows_w
     host: Bench, path: str, body: bytes, status: int
 ) -> None:
     assert host.send("POST", path, content=body).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/topics/known/api/events", DELIVER], ids=["publish", "deliver"])
+def test_events_need_the_key_where_there_is_one(host: Bench, path: str) -> None:
+    def status(**shown: Any) -> int:
+        return host.send("POST", path, json=[EVENT], topic_key="right", **shown).status_code
+
+    assert status() == 401
+    assert status(headers={"aeg-sas-key": "wrong"}) == 401
+    assert host.published == host.taken == []
+    assert status(headers={"aeg-sas-key": "right"}) in (200, 202)
+    assert len(host.published + host.taken) == 1
 
 
 def test_only_known_topics_take_events(host: Bench) -> None:

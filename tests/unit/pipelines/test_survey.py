@@ -30,6 +30,31 @@ def test_each_pipeline_runs_or_has_its_reasons(project: Any) -> None:
     assert found["pipeline.yml"].detail == ("prepare", "train")
 
 
+def test_no_place_of_one_machine_is_in_the_table(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    beside = project.root.parent
+    (beside / "part.yml").write_text("type: command\nnested: [\n")
+    project.write(
+        "pipeline.yml",
+        """
+        type: pipeline
+        jobs:
+          a: {type: command, component: ../part.yml}
+          b: {type: command, component: ../absent.yml}
+          c: {type: command, command: x, code: ../src, environment: ../conda.yml}
+          d:
+            type: command
+            command: "echo ${{inputs.x}}"
+            environment: {conda_file: ../conda.yml, image: x}
+            inputs: {x: {type: uri_file, path: ../data/x.csv}}
+        """,
+    )
+    assert main([str(project.root)]) == 0
+    out = capsys.readouterr().out
+    assert "(../data/x.csv)" in out
+    assert "(../src)" in out
+    assert str(beside) not in out
+
+
 def test_the_table_has_a_row_per_pipeline(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
     project.write("pipeline.yml", SPARK)
     assert main([str(project.root)]) == 0

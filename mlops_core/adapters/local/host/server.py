@@ -56,6 +56,7 @@ class HostOptions:
     port: int = 7071
     max_body_bytes: int = 104_857_600
     keys: Sequence[str] = ()
+    topic_key: str = ""
     services: Sequence[Service] = ()
     ready: Callable[[str], None] = lambda _: None
 
@@ -152,6 +153,7 @@ class FunctionsHost:
             max_body_bytes=self._options.max_body_bytes,
             keys=self._options.keys,
             names=(*LOOPBACK, self._options.address),
+            topic_key=self._options.topic_key,
         ).app()
         config = uvicorn.Config(
             web, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_STOP_SECONDS
@@ -160,7 +162,9 @@ class FunctionsHost:
         _stop_on_signals(server)
         stop, halt = asyncio.Event(), threading.Event()
         self._release_abandoned()
-        async with httpx.AsyncClient(base_url=address, timeout=30.0, trust_env=False) as client:
+        # Deliveries carry the key as on Azure, where it is in the address that a subscription delivers to.
+        key = {"code": self._options.topic_key} if self._options.topic_key else {}
+        async with httpx.AsyncClient(base_url=address, params=key, timeout=30.0, trust_env=False) as client:
             tasks = self._start_loops(stop, client)
             threads = [self._start_service(service, halt) for service in self._options.services]
             serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -57,6 +57,7 @@ class FunctionsWeb:
         max_body_bytes: Bodies above it get 413 without being read to the end.
         keys: Function keys; none means that nobody is asked for one.
         names: What the host may be called in requests; none means anything. See `visitors.py`.
+        topic_key: What publishers and deliveries of events show; empty means that nobody is asked for it.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class FunctionsWeb:
         max_body_bytes: int = 104_857_600,
         keys: Sequence[str] = (),
         names: Sequence[str] = (),
+        topic_key: str = "",
     ) -> None:
         self._functions = {function.name: function for function in functions}
         self._invoker = invoker
@@ -77,6 +79,7 @@ class FunctionsWeb:
         self._max_body_bytes = max_body_bytes
         self._keys = [key.encode() for key in keys]
         self._names = names
+        self._topic_key = topic_key.encode()
 
     def app(self) -> Starlette:
         """Build the app."""
@@ -143,10 +146,16 @@ class FunctionsWeb:
         given = (request.headers.get("x-functions-key") or request.query_params.get("code") or "").encode()
         return not self._keys or any(hmac.compare_digest(given, key) for key in self._keys)
 
+    def _has_topic_key(self, request: Request) -> bool:
+        given = (request.headers.get("aeg-sas-key") or request.query_params.get("code") or "").encode()
+        return not self._topic_key or hmac.compare_digest(given, self._topic_key)
+
     async def _deliver(self, request: Request) -> Response:
         """Take a delivery of Event Grid. All events of a batch are taken, or the whole batch is delivered again."""
         if (stranger := self._stranger(request)) is not None:
             return stranger
+        if not self._has_topic_key(request):
+            return JSONResponse({"error": "Deliveries need the host's key: ?code="}, 401)
         function = self._functions.get(request.query_params.get("functionName", ""))
         if function is None or function.kind != "eventGridTrigger":
             return JSONResponse({"error": "There is no Event Grid function of this name."}, 404)
@@ -171,6 +180,9 @@ class FunctionsWeb:
         """Take events that somebody publishes to a topic, as the Event Grid client sends them."""
         if (stranger := self._stranger(request)) is not None:
             return stranger
+        if not self._has_topic_key(request):
+            message = "Publishing needs the key of the topic, in the header aeg-sas-key. It is in the data folder."
+            return JSONResponse({"error": {"code": "Unauthorized", "message": message}}, 401)
         events = await _events(request, self._max_body_bytes)
         if isinstance(events, int):
             message = "The body is no list of events, or too large."
