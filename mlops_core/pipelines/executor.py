@@ -18,6 +18,7 @@ from threading import BoundedSemaphore, Timer
 from mlops_core.domain.errors import BadInputError, HeadraceError
 from mlops_core.pipelines.environments import Environment, EnvironmentMaker
 from mlops_core.pipelines.log_tail import what_matters
+from mlops_core.pipelines.outcomes import Outcomes
 from mlops_core.pipelines.plan import EnvironmentSpec, PipelinePlan, Step
 from mlops_core.pipelines.results import (
     Kind,
@@ -27,7 +28,6 @@ from mlops_core.pipelines.results import (
     length,
     read_step_results,
     write_status,
-    write_step_results,
 )
 from mlops_core.pipelines.reuse import ReuseCache, key_of
 from mlops_core.pipelines.step_files import folder_name
@@ -44,8 +44,6 @@ from mlops_core.pipelines.sweep_run import SweepRunner, first_log, seed_of
 from mlops_core.pipelines.tracking import Tracking
 
 log = logging.getLogger(__name__)
-
-_SHOWN_METRICS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +106,8 @@ class _Executor:
         self._cache = ReuseCache(execution.cache) if execution.cache else None
         self._earlier = read_step_results(execution.resume_from) if execution.resume_from else {}
         self._environments: dict[str, Environment] = {}
-        self._results: dict[str, StepResult] = {}
+        self._outcomes = Outcomes(plan, execution.folder, self._cache, progress)
+        self._results = self._outcomes.results
         self._timed_out = False
 
     def run(self) -> PipelineResult:
@@ -132,7 +131,8 @@ class _Executor:
             self._check_sweeps()
             self._make_environments()
         except HeadraceError as error:
-            self._results = {step.name: StepResult(step.name, "not_run") for step in self._plan.steps}
+            for step in self._plan.steps:
+                self._outcomes.not_run(step.name)
             halted = self._execution.processes.halted.is_set()
             return self._result(time.monotonic() - started, failure=None if halted else str(error))
         self._run_steps(context, pool)
@@ -206,9 +206,10 @@ class _Executor:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 del running[future]
-                self._take(future.result(), waiting)
+                self._take(context, future.result(), waiting)
+        self._outcomes.wait()
         for name in waiting:
-            self._results[name] = StepResult(name, "not_run")
+            self._outcomes.not_run(name)
 
     def _ready(self, waiting: Mapping[str, Step]) -> list[Step]:
         return [step for step in waiting.values() if all(self._has_succeeded(name) for name in step.depends_on)]
@@ -217,16 +218,14 @@ class _Executor:
         result = self._results.get(name)
         return result is not None and result.succeeded
 
-    def _take(self, result: StepResult, waiting: dict[str, Step]) -> None:
-        self._results[result.name] = result
-        write_step_results(self._execution.folder, self._results)
-        self._tell(result)
+    def _take(self, context: RunContext, result: StepResult, waiting: dict[str, Step]) -> None:
+        self._outcomes.take(context, result)
         if not result.succeeded:
             if not self._plan.continue_on_step_failure:
                 self._execution.processes.halt()
             for name in self._dependants(result.name, waiting):
                 del waiting[name]
-                self._results[name] = StepResult(name, "not_run", reason=f"step '{result.name}' did not succeed")
+                self._outcomes.not_run(name, f"step '{result.name}' did not succeed")
 
     def _dependants(self, name: str, waiting: Mapping[str, Step]) -> list[str]:
         lost = {name}
@@ -234,18 +233,6 @@ class _Executor:
             if lost & set(step.depends_on):
                 lost.add(step.name)
         return [step for step in waiting if step in lost]
-
-    def _tell(self, result: StepResult) -> None:
-        if result.state == "reused":
-            self._progress.tell("stage", f"{result.name}: reused, nothing changed")
-            return
-        mark = "✓" if result.succeeded else "✗"
-        self._progress.tell("stage", f"{mark} {result.name}  {length(result.seconds)}")
-        if result.metrics and result.succeeded:
-            shown = [f"{name} {value:.5g}" for name, value in list(result.metrics.items())[:_SHOWN_METRICS]]
-            self._progress.tell("metric", f"{result.name}: {', '.join(shown)}")
-        if not result.succeeded:
-            self._progress.tell("stage", result.reason)
 
     def _run_step(self, context: RunContext, step: Step) -> StepResult:
         try:
@@ -264,17 +251,17 @@ class _Executor:
             return result
         for note in step.notes:
             self._progress.tell("log", f"{step.name}: {note}")
+        started_at = time.time()
         run_id = self._start_run(context, step)
         runner = StepRunner(context, step, environment, inputs)
         if step.sweep is not None:  # noqa: SIM108 - two ways of running read better apart
             result = SweepRunner(runner, step.sweep, seed_of(key)).run(run_id)
         else:
             result = runner.run(run_id)
-        result = finish_run(context, replace(result, key=key))
-        if result.succeeded:
-            register_outputs(context, step, result)
-            if self._cache and result.reusable and step.deterministic:
-                self._cache.keep(result)
+        result = replace(result, key=key, started_at=started_at)
+        if not result.succeeded:
+            return finish_run(context, result)
+        register_outputs(context, step, result)
         return result
 
     def _reusable(self, step: Step, key: str) -> StepResult | None:

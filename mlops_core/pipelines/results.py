@@ -25,12 +25,14 @@ class StepResult:
     Attributes:
         outputs: Absolute path of each output.
         key: Digest of all that it was made from; equal keys give equal outputs.
+        started_at: Seconds since 1970.
     """
 
     name: str
     state: StepState
     outputs: dict[str, str] = field(default_factory=dict)
     reason: str = ""
+    started_at: float = 0.0
     seconds: float = 0.0
     key: str = ""
     run_id: str = ""

@@ -7,6 +7,7 @@ beforehand, so that `mlflow.start_run()` in its code continues it, as on Azure M
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -189,6 +190,10 @@ class StepRunner:
             variables["MLFLOW_TRACKING_URI"] = context.tracking.uri
             variables["MLFLOW_EXPERIMENT_NAME"] = context.plan.experiment
             variables["MLFLOW_RUN_ID"] = run_id
+            # MLflow takes up that run once. Another that the code begins afterwards, as after a fit under autolog, is
+            # a run below it then, and a model from there still leads to the job.
+            tags = {"mlflow.parentRunId": run_id, "headrace.job": context.job_name, "headrace.step": step.name}
+            variables["MLFLOW_RUN_CONTEXT"] = json.dumps(tags)
         for name, text in self._inputs.texts.items():
             if text is not None:
                 variables[f"AZURE_ML_INPUT_{name}"] = text
@@ -214,7 +219,7 @@ def finish_run(context: RunContext, result: StepResult) -> StepResult:
         return result
     try:
         metrics = context.tracking.metrics(result.run_id)
-        reusable = result.reusable and not context.tracking.has_registered(result.run_id)
+        reusable = result.reusable and not context.tracking.has_registered(result.started_at)
     except HeadraceError as error:
         context.progress.tell("log", f"{result.name}: metrics could not be read: {error}")
         return replace(result, reusable=False)

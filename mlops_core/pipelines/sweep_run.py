@@ -211,7 +211,7 @@ class SweepRunner:
             f"best of {len(measured)} trials: {best.label}, {objective.primary_metric} {best.metric:.5g}, "
             f"in {length(seconds)}{said}",
         )
-        reusable = self._hand_over(best, trials, run_id)
+        self._hand_over(best, run_id)
         return StepResult(
             name,
             "succeeded",
@@ -220,21 +220,19 @@ class SweepRunner:
             run_id=run_id,
             metrics={objective.primary_metric: best.metric},
             # A sweep that was cut short is no answer to the question of a later one.
-            reusable=reusable and not self._timed_out,
+            reusable=not self._timed_out,
         )
 
-    def _hand_over(self, best: _Trial, trials: list[_Trial], run_id: str) -> bool:
-        """Write the best trial's numbers to the sweep's own run; returns whether no trial registered a model."""
+    def _hand_over(self, best: _Trial, run_id: str) -> None:
+        """Write the best trial's numbers to the sweep's own run."""
         tracking = self._context.tracking
         if tracking is None:
-            return True
+            return
         self._context.later(tracking.add_params, run_id, best.parameters)
         try:
             tracking.add_metrics(run_id, tracking.metrics(best.run_id))
-            return not any(tracking.has_registered(trial.run_id) for trial in trials if trial.run_id)
         except HeadraceError as error:
             self._context.progress.tell("log", f"{self._step.name}: the best trial was not recorded: {error}")
-            return False
 
     def _nothing_measured(self, trials: list[_Trial], finished: list[_Trial]) -> str:
         metric = self._sweep.objective.primary_metric

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _SECONDS = 60.0
 _PAGE = 1_000
+_OUTPUT_TAG = "headrace.output"
 Json = dict[str, Any]
 
 
@@ -57,8 +58,8 @@ class Tracking(Protocol):
         """Read all values of one metric in the order of their steps."""
         ...
 
-    def has_registered(self, run_id: str) -> bool:
-        """Tell whether a run registered a model version."""
+    def has_registered(self, since: float) -> bool:
+        """Tell whether a model version was registered since a time (of `time.time`), by whatever run."""
         ...
 
     def register(self, run_id: str, model: str, folder: Path, tags: Mapping[str, str]) -> str:
@@ -147,10 +148,15 @@ class MlflowTracking:
         found.sort(key=lambda point: (int(point.get("step", 0)), int(point.get("timestamp", 0))))
         return [float(point["value"]) for point in found]
 
-    def has_registered(self, run_id: str) -> bool:
-        """Tell whether a run registered a model version."""
-        query = {"filter": f"run_id='{run_id}'", "max_results": 1}
-        return bool(self._call("GET", "/mlflow/model-versions/search", params=query).get("model_versions"))
+    def has_registered(self, since: float) -> bool:
+        """
+        Tell whether a model version was registered since a time, by whatever run.
+
+        A version that was registered from a path, or from the run of another step, does not name the run that did it.
+        """
+        query = {"order_by": "creation_timestamp DESC", "max_results": 50}
+        newest = self._call("GET", "/mlflow/model-versions/search", params=query).get("model_versions", [])
+        return any(int(each["creation_timestamp"]) >= int(since * 1000) and not _is_output(each) for each in newest)
 
     def register(self, run_id: str, model: str, folder: Path, tags: Mapping[str, str]) -> str:
         """Upload a folder as an artifact of a run and register it. Returns the version."""
@@ -164,7 +170,7 @@ class MlflowTracking:
             "name": model,
             "source": f"{root}/{model}",
             "run_id": run_id,
-            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+            "tags": [{"key": key, "value": value} for key, value in {**tags, _OUTPUT_TAG: "true"}.items()],
         }
         created = self._call("POST", "/mlflow/model-versions/create", json=body)
         return str(created["model_version"]["version"])
@@ -210,6 +216,11 @@ class MlflowTracking:
             return self._client.request(method, path, **options)
         except httpx.TransportError as error:
             raise TemporaryError(f"The tracking server at {self._uri} does not answer: {error}.") from error
+
+
+def _is_output(version: Json) -> bool:
+    """Tell whether `register` made a version of a step's output: that is done again where the step is reused."""
+    return any(tag["key"] == _OUTPUT_TAG for tag in version.get("tags", []))
 
 
 def _json_number(value: float) -> float | str:

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,8 @@ def test_the_taxi_project_of_the_template_trains_and_registers_its_model_unchang
     project = checkout("HEADRACE_MLOPS_TEMPLATE") / "classical" / "aml-cli-v2"
     options = ["--root", str(project), "--tracking-uri", mlflow, *(f"--without={line}" for line in ELSEWHERE)]
     run(project / "mlops/azureml/train/pipeline.yml", tmp_path / "run", *options)
-    found = MlflowApi(lambda: mlflow).get("registered-models/get", {"name": "taxi-model"}, kind="model", name="taxi")
+    with closing(MlflowApi(lambda: mlflow)) as api:
+        found = api.get("registered-models/get", {"name": "taxi-model"}, kind="model", name="taxi")
 
     assert found["registered_model"]["latest_versions"][0]["version"] == "1"
     report = tmp_path / "run/steps/evaluate_model/outputs/evaluation_output/score.txt"

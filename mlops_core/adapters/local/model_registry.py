@@ -126,8 +126,10 @@ class MlflowModelRegistry:
         return {**entry, "value": math.nan} if lost else entry
 
     def _source_run(self, entry: Json, logged: Json) -> Json:
-        run_id = entry.get("run_id") or logged.get("info", {}).get("source_run_id") or ""
-        return self._run(str(run_id))
+        info = logged.get("info", {})
+        # A model that was logged outside of any run, as after a fit under autolog, has the tags of its step's context.
+        step = pairs(info.get("tags", [])).get(_PARENT_TAG)
+        return self._run(str(entry.get("run_id") or info.get("source_run_id") or step or ""))
 
     def _run(self, run_id: str) -> Json:
         """Read a run; one that was deleted is as if the version had none."""
