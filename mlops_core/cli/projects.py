@@ -108,6 +108,7 @@ def validate(path: PathArgument = Path(), *, manifest: ManifestOption = "mlops.y
 
 
 def _problems_of(root: Path, manifest: str) -> list[str]:
+    from mlops_core.pipelines.data_assets import DataAssets
     from mlops_core.pipelines.errors import PipelineInvalidError, PipelineNotLocalError
     from mlops_core.pipelines.loader import LoadRequest, load_plan
 
@@ -124,6 +125,7 @@ def _problems_of(root: Path, manifest: str) -> list[str]:
             inputs=spec.train.inputs,
             bindings=spec.local.data,
             environments=spec.local.environments,
+            declared=DataAssets(settings().data_folder / "assets").declared(),
         )
         try:
             load_plan(request)
@@ -174,6 +176,7 @@ def run_pipeline_file(
             project_root=(root or _repository_of(file)).absolute(),
             folder=(folder or Path(tempfile.mkdtemp(prefix="headrace-"))).absolute(),
             caches=chosen / "caches",
+            assets=chosen / "assets",
             job_name=f"pipeline-{uuid.uuid4().hex[:8]}",
             inherited=process_environment(),
             tracking_uri=tracking_uri,

@@ -51,6 +51,11 @@ class JobOrder(Value):
         return Path(self.caches) / "sources" / self.project / self.commit
 
     @property
+    def assets_folder(self) -> Path:
+        """Where the data is that steps registered by name: beside the caches, since nothing makes it again."""
+        return Path(self.caches).parent / "assets"
+
+    @property
     def project_root(self) -> Path:
         """The folder of `mlops.yaml`: what its paths start at."""
         return self.source_folder / Path(self.manifest).parent

@@ -45,6 +45,7 @@ def pipeline_run(
         project_root=root,
         folder=folder / "pipeline",
         caches=Path(order.caches),
+        assets=order.assets_folder,
         job_name=order.name,
         inherited=inherited,
         tracking_uri=order.tracking_uri,

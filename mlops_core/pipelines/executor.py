@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import BoundedSemaphore, Timer
 
 from mlops_core.domain.errors import BadInputError, HeadraceError
+from mlops_core.pipelines.data_assets import DataAssets
 from mlops_core.pipelines.environments import Environment, EnvironmentMaker
 from mlops_core.pipelines.log_tail import what_matters
 from mlops_core.pipelines.outcomes import Outcomes
@@ -57,6 +58,7 @@ class Execution:
         inherited: The environment variables of this process; steps get an allow-list of them.
         resume_from: Folder of an earlier execution whose finished steps are taken over.
         cache: Folder of the reuse cache; None reuses nothing.
+        assets: Folder of the data that steps register by name; None keeps none.
         reuse: Whether steps are taken over from it; what ran is kept in it anyway.
     """
 
@@ -70,6 +72,7 @@ class Execution:
     timeout_seconds: float | None = None
     resume_from: Path | None = None
     cache: Path | None = None
+    assets: Path | None = None
     reuse: bool = True
     processes: StepProcesses = field(default_factory=StepProcesses)
 
@@ -155,6 +158,7 @@ class _Executor:
             background=background,
             progress=self._progress,
             tracking=tracking,
+            assets=DataAssets(execution.assets) if execution.assets else None,
             parent_run=parent,
         )
 

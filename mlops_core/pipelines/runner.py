@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mlops_core.pipelines.data_assets import DataAssets
 from mlops_core.pipelines.environments import EnvironmentMaker
 from mlops_core.pipelines.executor import Execution, run_pipeline
 from mlops_core.pipelines.loader import LoadRequest
@@ -28,6 +29,7 @@ class PipelineRun:
 
     Attributes:
         caches: Folder of plans, environments and reusable steps, shared by all runs.
+        assets: Folder of the data that steps register by name, and that pipelines find as they find declared assets.
         tracking_uri: Address of an MLflow server; None runs without one.
         reuse: Whether unchanged steps are taken over from earlier runs; those that run are kept for later ones anyway.
     """
@@ -38,6 +40,7 @@ class PipelineRun:
     caches: Path
     job_name: str
     inherited: Mapping[str, str]
+    assets: Path | None = None
     tracking_uri: str | None = None
     inputs: Mapping[str, Scalar] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
@@ -59,6 +62,7 @@ class PipelineRun:
             inputs=self.inputs,
             bindings=self.data,
             environments=self.environments,
+            declared=DataAssets(self.assets).declared() if self.assets else (),
         )
 
     @property
@@ -96,6 +100,7 @@ class PipelineRun:
             timeout_seconds=self.timeout_seconds,
             resume_from=self.resume_from,
             cache=self.caches / "steps",
+            assets=self.assets,
             reuse=self.reuse,
             processes=self.processes,
         )

@@ -17,14 +17,15 @@ from threading import BoundedSemaphore, Event
 
 from mlops_core.domain.errors import HeadraceError
 from mlops_core.pipelines.commands import fill_in
+from mlops_core.pipelines.data_assets import DataAssets
 from mlops_core.pipelines.environments import Environment
-from mlops_core.pipelines.plan import LiteralSource, PathSource, PipelinePlan, Step, StepOutputSource
+from mlops_core.pipelines.plan import LiteralSource, PathSource, PipelinePlan, Step, StepOutput, StepOutputSource
 from mlops_core.pipelines.results import Progress, StepResult, StepState
 from mlops_core.pipelines.step_files import copy_code, digest_of_code, digest_of_path, folder_name
 from mlops_core.pipelines.step_process import Ended, StepProcesses
 from mlops_core.pipelines.tracking import Tracking
 
-_KINDS_OF_MODEL = ("mlflow_model", "custom_model")
+_KINDS_OF_MODEL = ("mlflow_model", "custom_model", "triton_model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class RunContext:
         base_environment: Allowed environment variables.
         slots: One per core; every process holds one.
         background: For calls to the tracking server that nothing waits for.
+        assets: Where outputs with a name are kept that are data; None keeps none.
     """
 
     plan: PipelinePlan
@@ -49,6 +51,7 @@ class RunContext:
     background: ThreadPoolExecutor
     progress: Progress
     tracking: Tracking | None
+    assets: DataAssets | None = None
     parent_run: str = ""
     calls: list[Future[object]] = field(default_factory=list)
 
@@ -228,14 +231,31 @@ def finish_run(context: RunContext, result: StepResult) -> StepResult:
 
 def register_outputs(context: RunContext, step: Step, result: StepResult) -> None:
     """
-    Register the outputs that have a name: models in the registry, with the step's run as their origin.
+    Register the outputs that have a name: models in the registry with the step's run as their origin, data as assets.
 
-    Raises: TemporaryError: The registry does not answer.
+    Raises:
+        TemporaryError: The registry does not answer.
+        BadInputError: There is nothing to register, or the version is taken.
     """
     for name, output in step.outputs.items():
-        if output.registered_name is None or context.tracking is None or output.type not in _KINDS_OF_MODEL:
+        asset = output.registered_name
+        if asset is None:
             continue
-        run_id = result.run_id or context.parent_run
-        tags = {"headrace.job": context.job_name, "headrace.type": output.type}
-        version = context.tracking.register(run_id, output.registered_name, Path(result.outputs[name]), tags)
-        context.progress.tell("log", f"{step.name}: registered {output.registered_name} version {version}")
+        version = _register(context, output, asset, result, Path(result.outputs[name]))
+        said = (
+            f"registered {asset} version {version}"
+            if version
+            else f"'{asset}' was not registered: there is no registry"
+        )
+        context.progress.tell("log", f"{step.name}: {said}")
+
+
+def _register(context: RunContext, output: StepOutput, asset: str, result: StepResult, content: Path) -> str | None:
+    if output.type not in _KINDS_OF_MODEL:
+        if context.assets is None:
+            return None
+        return context.assets.register(asset, output.type, content, version=output.registered_version)
+    if context.tracking is None:
+        return None
+    tags = {"headrace.job": context.job_name, "headrace.type": output.type}
+    return context.tracking.register(result.run_id or context.parent_run, asset, content, tags)
