@@ -108,7 +108,8 @@ def _test(
     variables["PYTHONDONTWRITEBYTECODE"] = "1"
     # A copy: what tests write must not reach training, which shares the commit's files.
     work = folder / "tests"
-    copy_code(order.project_root, work)
+    # Whole: `.amlignore` often names the tests, which no step needs.
+    copy_code(order.project_root, work, everything=True)
     ended = processes.run(command, folder=work, environment=variables, log=log, timeout_seconds=None)
     took = length(time.monotonic() - started)
     output = log.read_text(encoding="utf-8", errors="replace")

@@ -71,7 +71,7 @@ class Environment:
     A Python to run with.
 
     Attributes:
-        digest: Hash of what it was made from; of the interpreter's path for the one at hand.
+        digest: Hash of what it was made from; for the interpreter at hand, of its path and packages.
         notes: What differs from what was declared, in sentences.
     """
 
@@ -116,8 +116,7 @@ class EnvironmentMaker:
         Raises: EnvironmentFailedError, PythonMissingError, EnvironmentStoppedError.
         """
         if spec.current:
-            digest = hashlib.sha256(f"current:{sys.executable}".encode()).hexdigest()
-            return Environment(sys.executable, digest, cached=True, packages=0)
+            return Environment(sys.executable, _digest_at_hand(), cached=True, packages=0)
         wanted = self._requirements(spec)
         interpreter, note = find_interpreter(spec.name, spec.python_version, self.python)
         notes = (*wanted.notes, *([note] if note else []), *([spec.note] if spec.note else []))
@@ -239,6 +238,13 @@ def _digest(lines: tuple[str, ...], interpreter: Interpreter) -> str:
         "machine": platform.machine(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_at_hand() -> str:
+    """Hash the interpreter and the names and versions of its packages, as the names of their records tell them."""
+    folders = [Path(entry) for entry in sys.path if entry.endswith("site-packages")]
+    packages = sorted(path.name for folder in folders for path in folder.glob("*.dist-info"))
+    return hashlib.sha256("\n".join(["current", sys.executable, *packages]).encode()).hexdigest()
 
 
 def _find_uv() -> str | None:

@@ -271,7 +271,7 @@ class _Executor:
     def _reusable(self, step: Step, key: str) -> StepResult | None:
         finished = self._earlier.get(step.name)
         if finished is not None and finished.succeeded and finished.key == key and finished.reusable:
-            return finished
+            return finished if all(Path(path).exists() for path in finished.outputs.values()) else None
         if self._cache is None or not self._execution.reuse or self._plan.force_rerun or not step.deterministic:
             return None
         return self._cache.find(key)

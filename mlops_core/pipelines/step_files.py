@@ -10,11 +10,11 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
+from mlops_core.pipelines.ignore_rules import IgnoreRules
+
 _NEVER_COPIED = (".git", "__pycache__", ".venv", ".headrace", ".ipynb_checkpoints")
-_IGNORE_FILES = (".amlignore", ".gitignore")
 
 
 def folder_name(step: str) -> str:
@@ -22,47 +22,40 @@ def folder_name(step: str) -> str:
     return step.replace("/", "__")
 
 
-def copy_code(source: Path, target: Path) -> None:
-    """Copy a step's code, without what `.amlignore` (else `.gitignore`) names; a single file becomes a folder of it."""
+def copy_code(source: Path, target: Path, *, everything: bool = False) -> None:
+    """
+    Copy a step's code, without what `.amlignore` (else `.gitignore`) names; a single file becomes a folder of it.
+
+    Args:
+        everything: Copy also what those files name, since it is not for a step.
+    """
     target.mkdir(parents=True, exist_ok=True)
     if source.is_file():
         shutil.copy2(source, target / source.name)
         return
-    for path in code_files(source):
+    for path in code_files(source, everything=everything):
         copy = target / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy)
 
 
-def code_files(source: Path) -> Iterator[Path]:
+def code_files(source: Path, *, everything: bool = False) -> Iterator[Path]:
     """List the files of a code folder that count, in a fixed order."""
-    patterns = _ignored(source)
+    rules = IgnoreRules() if everything else IgnoreRules.of_folder(source)
     for folder, folders, names in os.walk(source):
         here = Path(folder)
-        folders[:] = sorted(name for name in folders if not _is_ignored((here / name).relative_to(source), patterns))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name not in _NEVER_COPIED
+            and (rules.brings_back or not rules.ignores((here / name).relative_to(source).as_posix()))
+        )
         for name in sorted(names):
             path = here / name
-            if path.is_file() and not _is_ignored(path.relative_to(source), patterns):
+            if name in _NEVER_COPIED or not path.is_file():
+                continue
+            if not rules.ignores(path.relative_to(source).as_posix()):
                 yield path
-
-
-def _ignored(source: Path) -> list[str]:
-    for name in _IGNORE_FILES:
-        file = source / name
-        if file.is_file():
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            return [line.strip().rstrip("/") for line in lines if line.strip() and line.strip()[0] not in "#!"]
-    return []
-
-
-def _is_ignored(path: Path, patterns: list[str]) -> bool:
-    if path.name in _NEVER_COPIED:
-        return True
-    text = path.as_posix()
-    return any(
-        fnmatchcase(text, pattern.lstrip("/")) or ("/" not in pattern and fnmatchcase(path.name, pattern))
-        for pattern in patterns
-    )
 
 
 def digest_of_code(source: Path) -> str:

@@ -238,6 +238,19 @@ class TestProcessJobRunner(JobRunnerContract):
         assert sleepers("986") == []
 
     @pytest.mark.slow
+    def test_the_tests_see_also_what_azure_ml_would_not_upload(
+        self, runner: ProcessJobRunner, make_request: Callable[..., JobRequest], tmp_path: Path
+    ) -> None:
+        request = make_request(test="test -e tests/test_it.py")
+        project = tmp_path / "tiny"
+        (project / "tests").mkdir()
+        (project / "tests" / "test_it.py").touch()
+        (project / ".amlignore").write_text("tests\n")
+        runner.submit(replace(request, commit=commit(project)))
+
+        assert ended(runner, request.name).outcome == "succeeded"
+
+    @pytest.mark.slow
     def test_a_cancelled_job_leaves_none_that_went_into_a_session_of_its_own(
         self, runner: ProcessJobRunner, make_request: Callable[..., JobRequest]
     ) -> None:

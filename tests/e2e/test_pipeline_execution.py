@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -152,6 +154,28 @@ def test_a_resumed_pipeline_goes_on_from_the_failed_step(execution: Execution) -
 
     assert states(first) == {"write": "succeeded", "add": "failed"}
     assert states(second) == {"write": "reused", "add": "succeeded"}
+
+
+def test_a_resumed_pipeline_runs_a_finished_step_again_whose_outputs_are_gone(execution: Execution) -> None:
+    first = run_pipeline(plan(WRITE), replace(execution, cache=None))
+    shutil.rmtree(first.steps["write"].outputs["out"])
+    second = run_pipeline(plan(WRITE, ADD), again(execution, cache=None, resume_from=execution.folder))
+
+    assert states(second) == {"write": "succeeded", "add": "succeeded"}
+
+
+def test_a_package_that_changed_in_the_interpreter_at_hand_means_no_reuse(
+    execution: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "site-packages"
+    (packages / "some-1.0.dist-info").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])
+    found = []
+    for version in ("1.0", "1.0", "2.0"):
+        next(packages.iterdir()).rename(packages / f"some-{version}.dist-info")
+        found.append(states(run_pipeline(plan(WRITE), again(execution)))["write"])
+
+    assert found == ["succeeded", "reused", "succeeded"]
 
 
 def test_a_step_sees_no_secret_of_the_controller(execution: Execution) -> None:
