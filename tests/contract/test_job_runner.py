@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -238,6 +241,26 @@ class TestProcessJobRunner(JobRunnerContract):
         assert sleepers("986") == []
 
     @pytest.mark.slow
+    def test_a_job_outlives_the_controller_that_started_it_and_is_found_again(
+        self, options: RunnerOptions, make_request: Callable[..., JobRequest], tmp_path: Path
+    ) -> None:
+        request = make_request(test=f"until test -e {tmp_path}/go; do sleep 0.1; done; echo 5 tests are good")
+        (tmp_path / "request").write_bytes(pickle.dumps(request))
+        controller = subprocess.run(
+            [sys.executable, "-c", CONTROLLER, str(tmp_path)], start_new_session=True, check=False
+        )
+        assert controller.returncode == -signal.SIGKILL
+        later = ProcessJobRunner(options)
+        folder = later.folder_of(request.name)
+        once((folder / "tests.txt").exists)
+        running = later.status(request.name)
+        (tmp_path / "go").touch()
+
+        assert running == JobStatus(request.name, None)
+        assert ended(later, request.name).outcome == "succeeded"
+        assert "tests: 5 tests are good" in [line.text for line in later.progress(request.name)]
+
+    @pytest.mark.slow
     def test_the_tests_see_also_what_azure_ml_would_not_upload(
         self, runner: ProcessJobRunner, make_request: Callable[..., JobRequest], tmp_path: Path
     ) -> None:
@@ -301,6 +324,17 @@ class TestProcessJobRunner(JobRunnerContract):
         assert ended(runner, request.name).reason == "the build job ran into its timeout of 6.0 s"
 
 
+# Killed with its whole process group as soon as the job is on its way.
+CONTROLLER = """
+import os, pickle, signal, sys
+from pathlib import Path
+from mlops_core.adapters.local.job_runner import ProcessJobRunner, RunnerOptions
+
+folder = Path(sys.argv[1])
+options = RunnerOptions(folder=folder / "jobs", caches=folder / "caches", inherited=dict(os.environ))
+ProcessJobRunner(options).submit(pickle.loads((folder / "request").read_bytes()))
+os.killpg(0, signal.SIGKILL)
+"""
 ENDLESS = """
 [project]
 name = "endless"
