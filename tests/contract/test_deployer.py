@@ -1,5 +1,6 @@
 """The contract of `Deployer`; another adapter joins by overriding `deployer` and `request_of`."""
 
+import itertools
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "azure"))
 from container_bench import ContainerBench, container_bench, stand_in_command
 
 from mlops_core.adapters.local.deployer import ProcessDeployer
-from mlops_core.adapters.local.deployment_folders import DeploymentFolders
+from mlops_core.adapters.local.deployment_folders import DeploymentFolders, DeploymentState
 from mlops_core.adapters.local.deployment_watcher import DeploymentWatcher, Patience
 from mlops_core.adapters.local.model_files import ModelFiles
 from mlops_core.adapters.local.scoring_launch import Launch, ScoringLaunch, environment_of_model
@@ -278,19 +279,43 @@ def test_a_deployment_that_cannot_be_prepared_fails_with_the_reason(tmp_path: Pa
     bench.end()
 
 
-def test_a_preparation_that_fails_for_a_moment_is_repeated(tmp_path: Path) -> None:
+def test_a_preparation_that_fails_for_a_while_is_repeated(tmp_path: Path) -> None:
+    """More often than a process may die: a registry that is being started is away for longer than that takes."""
     tries: list[int] = []
+    told: list[str] = []
 
     def hesitate(request: DeploymentRequest, folder: Path) -> Launch:
         tries.append(1)
-        if len(tries) == 1:
+        if len(tries) <= 2 * IMPATIENT.deaths:
+            told.append(bench.deployer.status(request.name).reason)
             raise TemporaryError("The registry is away.")
         return stand_in()(request, folder)
 
     bench = Bench(tmp_path / "deployments", hesitate)
     bench.created()
-    assert len(tries) == 2
+    assert len(tries) == 2 * IMPATIENT.deaths + 1
+    assert told[-1] == "Preparing it did not work: The registry is away."
+    assert [status.state for status in bench.told] == ["ready"]
     bench.end()
+
+
+def test_a_preparation_that_never_works_fails_in_the_end(tmp_path: Path) -> None:
+    def refuse(request: DeploymentRequest, folder: Path) -> Launch:
+        raise TemporaryError("The registry is away.")
+
+    clock = itertools.count(1_000_000, 50)
+    folders = DeploymentFolders(tmp_path / "deployments")
+    watcher = DeploymentWatcher(folders, prepare=refuse, patience=IMPATIENT, now=lambda: float(next(clock)))
+    request = request_for(1)
+    folders.create(request)
+    folder = folders.folder(request.name)
+
+    def looked() -> DeploymentState | None:
+        watcher.look()
+        return folders.state(folder)
+
+    state = until(looked, lambda found: found.phase == "failed")
+    assert "The registry is away. It was tried for" in state.reason
 
 
 def test_an_interpreter_that_is_gone_is_made_again(tmp_path: Path) -> None:

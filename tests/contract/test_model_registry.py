@@ -1,6 +1,7 @@
 """The contract of `ModelRegistry`; another adapter overrides `registry`, with the same versions registered."""
 
 import math
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -108,6 +109,28 @@ class TestModelFiles:
         model.write_bytes(model.read_bytes()[:-1] + b"#")  # one byte
         with pytest.raises(RefusedError, match="diabetes:1"):
             files.artifact_path(DIABETES, FIRST)
+
+    def test_files_that_are_here_are_given_while_the_registry_is_away(self, tmp_path: Path, files: ModelFiles) -> None:
+        here = files.artifact_path(DIABETES, FIRST)
+        away = MlflowApi(lambda: "http://127.0.0.1:9", sleep=lambda _: None)
+        assert ModelFiles(tmp_path / "models", away).artifact_path(DIABETES, FIRST) == here
+        with pytest.raises(TemporaryError):
+            ModelFiles(tmp_path / "models", away).artifact_path(DIABETES, SECOND)
+        (here / "MLmodel").write_text("changed")
+        with pytest.raises(RefusedError, match="diabetes:1"):
+            ModelFiles(tmp_path / "models", away).artifact_path(DIABETES, FIRST)
+        away.close()
+
+    def test_files_of_two_models_of_one_name_are_not_mixed_up_while_the_registry_is_away(
+        self, tmp_path: Path, files: ModelFiles
+    ) -> None:
+        """A model that was deleted and registered anew has the same version numbers."""
+        here = files.artifact_path(DIABETES, FIRST).parent
+        shutil.copytree(here, here.with_name("another"))
+        away = MlflowApi(lambda: "http://127.0.0.1:9", sleep=lambda _: None)
+        with pytest.raises(TemporaryError):
+            ModelFiles(tmp_path / "models", away).artifact_path(DIABETES, FIRST)
+        away.close()
 
     def test_a_download_that_breaks_off_leaves_nothing_behind(
         self, tmp_path: Path, mlflow_server: MlflowServer

@@ -41,6 +41,7 @@ class DeploymentState:
         started_at: When the process was started, seconds since the epoch.
         not_before: When the next start is due, seconds since the epoch.
         deaths: Quick deaths in a row.
+        waiting_since: When its preparation first failed so, seconds since the epoch.
     """
 
     incarnation: str
@@ -52,6 +53,7 @@ class DeploymentState:
     started_at: float = 0
     not_before: float = 0
     deaths: int = 0
+    waiting_since: float = 0
     reason: str = ""
     log_tail: str = ""
 

@@ -41,7 +41,7 @@ class Patience:
 
     look: float = 0.5
     start: float = 300.0
-    """A process that is not ready after this is ended and counts as dead."""
+    """A process that is not ready after this is ended and counts as dead; what it needs may be away for so long."""
     quick_death: float = 60.0
     deaths: int = 3
     """So many quick deaths in a row make a deployment fail."""
@@ -135,12 +135,22 @@ class DeploymentWatcher:
     ) -> None:
         if thread.launch is not None:
             write_record(folder / "launch.json", asdict(thread.launch))
-            self._save(name, replace(state, phase="starting", not_before=0))
+            self._save(name, replace(state, phase="starting", not_before=0, waiting_since=0, reason=""))
         elif isinstance(thread.problem, (TemporaryError, OSError)):
-            self._count_death(name, folder, state, f"Preparing it did not work: {thread.problem}")
+            self._prepare_later(name, folder, state, f"Preparing it did not work: {thread.problem}")
         else:
             words = thread.problem or "the reason is in Headrace's own log."
             self._fail(name, folder, state, f"It could not be prepared: {words}")
+
+    def _prepare_later(self, name: DeploymentName, folder: Path, state: DeploymentState, reason: str) -> None:
+        """Plan the next try: right after `headrace up`, the registry that it asks takes longer to start than it does."""
+        since = state.waiting_since or self._now()
+        waited = max(0.0, self._now() - since)
+        if waited > self._patience.start:
+            self._fail(name, folder, state, f"{reason} It was tried for {waited:.0f} seconds.")
+            return
+        pause = min(self._patience.first_pause + waited, self._patience.first_pause * 2 ** (self._patience.deaths - 1))
+        self._save(name, replace(state, waiting_since=since, not_before=self._now() + pause, reason=reason))
 
     def _start(self, name: DeploymentName, folder: Path, state: DeploymentState) -> None:
         """Start the process: intent first, then the process, then its record."""

@@ -38,15 +38,24 @@ class ModelFiles:
         """
         Return the folder with a version's files, downloaded on the first call.
 
+        While the registry is away, as when everything is being started, files that were downloaded before are good.
+
         Raises:
             NotFoundError: The registry knows no such version, or it has no files.
             RefusedError: The files are not those that were downloaded.
             PermanentError: The files are at a place, or have names, that are not taken.
-            TemporaryError: The registry did not answer.
+            TemporaryError: The registry did not answer, and the files are not here, or of two models of that name.
         """
         name = f"{model}:{version}"
         parameters = {"name": model, "version": version}
-        answer = self._api.get("model-versions/get-download-uri", parameters, kind="model version", name=name)
+        try:
+            answer = self._api.get("model-versions/get-download-uri", parameters, kind="model version", name=name)
+        except TemporaryError:
+            place = self._only_place_of(name)
+            if place is None:
+                raise
+            self._verify(place, name)
+            return place / "files"
         uri = str(answer.get("artifact_uri", ""))
         # A model that is deleted and registered anew gets the same version numbers, but other files.
         place = self._folder / hashlib.sha256(f"{name}\n{uri}".encode()).hexdigest()[:24]
@@ -57,6 +66,12 @@ class ModelFiles:
                     self._download(source, place, name)
         self._verify(place, name)
         return place / "files"
+
+    def _only_place_of(self, name: str) -> Path | None:
+        """Find where the files of a version are; None where there are none, or those of more than one model."""
+        records = self._folder.glob("[!.]*/digest.json")
+        places = [path.parent for path in records if (read_record(path) or {}).get("version") == name]
+        return places[0] if len(places) == 1 else None
 
     def digest(self, files: Path) -> str:
         """Return the digest of a folder that `artifact_path` gave, as it was when it was downloaded."""
