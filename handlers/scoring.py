@@ -20,5 +20,6 @@ async def score(app: Application, request: Request) -> Answer:
     limit = app.limits.score_bytes
     if len(request.body) > limit:
         raise TooLargeError(f"The request has {len(request.body)} bytes; at most {limit} are taken. Send fewer rows.")
-    scored = await app.router.score(ModelName(request.params["model"]), request.body, request.headers)
+    details = request.query.get("details") == "true"
+    scored = await app.router.score(ModelName(request.params["model"]), request.body, request.headers, details=details)
     return Answer(scored.status, scored.body, scored.headers)

@@ -29,8 +29,12 @@ _PAUSE_SECONDS = 0.05
 # However late it is, the first failure may only mean that the remembered address is out of date.
 _LEAST_TRIES = 2
 _ANSWER_SECONDS = 60.0
+# A deployment that does not even take a connection is gone; its successor is looked for while the caller still waits.
+_CONNECT_SECONDS = 3.0
 # Sent on as they are; everything else of a request is between the caller and the function app.
-_PASSED_ON = ("content-type", "accept", "x-request-id", "traceparent")
+_PASSED_ON = ("content-type", "content-encoding", "accept", "x-request-id", "traceparent")
+# And an answer's own, besides those of the scoring app.
+_PASSED_BACK = ("content-type", "retry-after", "x-request-id")
 # A deployment that is being stopped answers so at once; its successor takes the request.
 _STOPPING = 503
 # What its web server says of a request that was cut off at the end has no header of the scoring app.
@@ -88,10 +92,14 @@ class Router:
             )
         return address
 
-    async def score(self, model: ModelName, body: bytes, headers: Mapping[str, str]) -> Scored:
+    async def score(
+        self, model: ModelName, body: bytes, headers: Mapping[str, str], *, details: bool = False
+    ) -> Scored:
         """
         Pass a request on, again where a switch or a restart got in between.
 
+        Args:
+            details: Ask for the prediction's id and the model's version in the body too.
         Raises:
             NotFoundError: Nothing serves this model.
             TemporaryError: Nobody answered in time.
@@ -103,10 +111,11 @@ class Router:
         for tries in itertools.count(1):
             is_last = tries >= _LEAST_TRIES and self._monotonic() > deadline
             try:
-                answer = await self._attempt(model, body, passed_on)
+                answer = await self._attempt(model, body, passed_on, "?details=true" if details else "")
             except (TemporaryError, httpx.TransportError) as error:
                 self._routes.pop(model, None)
-                if is_last or isinstance(error, httpx.TimeoutException):
+                slow = isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout)
+                if is_last or slow:
                     raise _unanswered(model, error) from error
             else:
                 if is_last or not _is_ending(answer):
@@ -115,13 +124,13 @@ class Router:
             await asyncio.sleep(_PAUSE_SECONDS)
         raise AssertionError  # the loop has no end of its own
 
-    async def _attempt(self, model: ModelName, body: bytes, headers: Mapping[str, str]) -> Scored:
+    async def _attempt(self, model: ModelName, body: bytes, headers: Mapping[str, str], query: str) -> Scored:
         address = await self._remembered(model)
-        answer = await self._http().post(f"{address}/score", content=body, headers=dict(headers))
+        answer = await self._http().post(f"{address}/score{query}", content=body, headers=dict(headers))
         kept = {
             name: value
             for name, value in answer.headers.items()
-            if name.startswith("x-headrace-") or name in ("content-type", "retry-after")
+            if name.startswith("x-headrace-") or name in _PASSED_BACK
         }
         return Scored(status=answer.status_code, body=answer.content, headers=kept)
 
@@ -151,8 +160,9 @@ class Router:
         # A client belongs to the event loop that it was first used on.
         loop = asyncio.get_running_loop()
         if self._client is None or self._client[0] is not loop:
+            timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
             limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
-            self._client = (loop, httpx.AsyncClient(timeout=_ANSWER_SECONDS, limits=limits, trust_env=False))
+            self._client = (loop, httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False))
         return self._client[1]
 
 

@@ -18,31 +18,30 @@ from typing import Any, Optional
 
 from mlops_core.serving.answers import to_json
 from mlops_core.serving.batching import Batcher, ModelThread
+from mlops_core.serving.bodies import Receive, read_body
 from mlops_core.serving.errors import (
-    BadBodyError,
     BodyTooLargeError,
-    ContentTypeError,
     ModelLoadError,
     ModelRaisedError,
     NotReadyError,
     ScoringError,
 )
 from mlops_core.serving.metrics import ScoringMetrics
-from mlops_core.serving.openapi import example_request, openapi
+from mlops_core.serving.openapi import openapi
 from mlops_core.serving.options import Options
 from mlops_core.serving.page import page
+from mlops_core.serving.schemas import example_request
 from mlops_core.serving.scorers import Question, RawAnswer, Scorer
 
 _log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 _JSON = b"application/json"
-_JSON_TYPES = (b"application/json", b"text/json")
 _OK = 200
+_REQUEST_ID, _LONGEST_ID = b"x-request-id", 200
 _PATHS = {
     "/": "GET",
     "/score": "POST",
@@ -86,8 +85,10 @@ class ScoringApp:
         self._stopping = False
         self._batcher: Batcher | None = None
         self._not_ready = "The model is still loading. Try again in a moment."
-        self._version_header = (b"x-headrace-model-version", options.version.encode("latin-1", "replace"))
-        self._model_header = (b"x-headrace-model", options.name.encode("latin-1", "replace"))
+        self._model_headers = [
+            (b"x-headrace-model", options.name.encode("latin-1", "replace")),
+            (b"x-headrace-model-version", options.version.encode("latin-1", "replace")),
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -144,19 +145,21 @@ class ScoringApp:
 
     async def _score(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._metrics.in_flight.inc()
+        # The caller's own id goes back as it came, so that both sides' logs can be put together.
+        headers = [pair for pair in scope["headers"] if pair[0] == _REQUEST_ID and len(pair[1]) <= _LONGEST_ID]
+        headers += self._model_headers
         try:
-            await self._answer(scope, receive, send)
+            await self._answer(scope, receive, send, headers)
         except ScoringError as error:
-            await self._refuse(error, send)
+            await self._refuse(error, send, headers)
         except Exception as error:  # noqa: BLE001 - a client gets a sentence whatever its data or the answer did
             error_id = uuid.uuid4().hex[:12]
             _log.error("a request raised, error id %s", error_id, exc_info=error)
-            await self._refuse(ModelRaisedError(error_id), send)
+            await self._refuse(ModelRaisedError(error_id), send, headers)
         finally:
             self._metrics.in_flight.dec()
 
-    async def _refuse(self, error: ScoringError, send: Send) -> None:
-        headers = [self._model_header, self._version_header]
+    async def _refuse(self, error: ScoringError, send: Send, headers: Headers) -> None:
         if error.retry_after_seconds is not None:
             headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
         if isinstance(error, BodyTooLargeError):
@@ -164,16 +167,16 @@ class ScoringApp:
         self._metrics.count_error(error.status, error.kind)
         await _respond(send, error.status, to_json(error.body()), headers)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         scorer, batcher = self._scorer, self._batcher
         if scorer is None or batcher is None:
             raise NotReadyError(self._not_ready)
-        body = await self._body(scope, receive, needs_json=scorer.needs_json)
+        body = await read_body(scope, receive, limit=self._options.max_body_bytes, needs_json=scorer.needs_json)
         start = time.perf_counter()
         question = scorer.read(body)
         answer = await batcher.ask(question)
         prediction_id = uuid.uuid4().hex
-        headers = [(b"x-headrace-prediction-id", prediction_id.encode()), self._model_header, self._version_header]
+        headers.append((b"x-headrace-prediction-id", prediction_id.encode()))
         if isinstance(answer, RawAnswer):
             await _respond(send, answer.status, answer.body, headers, answer.content_type.encode("latin-1", "replace"))
         else:
@@ -192,29 +195,6 @@ class ScoringApp:
             return {"predictions": answer, "prediction_id": prediction_id, "model": model}
         return {"predictions": answer} if question.wraps_answer else answer
 
-    async def _body(self, scope: Scope, receive: Receive, *, needs_json: bool) -> bytes:
-        limit = self._options.max_body_bytes
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > limit:
-                raise BodyTooLargeError(
-                    f"The body has {int(value)} bytes, and {limit} are allowed. Send fewer rows at a time."
-                )
-            if name == b"content-type" and needs_json and value.partition(b";")[0].strip().lower() not in _JSON_TYPES:
-                text = value.decode("latin-1")
-                raise ContentTypeError(
-                    f"The body is declared as '{text}'. Send JSON with Content-Type: application/json."
-                )
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-        else:
-            body = await _rest_of_body(message, receive, limit)
-        if len(body) > limit:
-            raise BodyTooLargeError(f"The body has more than {limit} bytes. Send fewer rows at a time.")
-        if not body and needs_json:
-            raise BadBodyError("The body is empty. Send JSON, as the example at /schema shows.")
-        return body
-
     async def _read_only(self, path: str, scope: Scope, send: Send) -> None:
         allowed = _PATHS.get(path)
         if allowed is None:
@@ -226,7 +206,7 @@ class ScoringApp:
             await _respond(send, 405, to_json(content), [(b"allow", allowed.encode())])
         else:
             status, body, content_type = self._read(path, scope)
-            await _respond(send, status, body, [self._model_header, self._version_header], content_type)
+            await _respond(send, status, body, self._model_headers, content_type)
 
     def _read(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         name, version = self._options.name, self._options.version
@@ -243,7 +223,8 @@ class ScoringApp:
         if path == "/schema":
             if self._scorer is None:
                 return 503, to_json({"error": state, "kind": "not_ready"}), _JSON
-            return 200, to_json(openapi(name, version, signature)), _JSON
+            described = openapi(name, version, signature, takes_any_body=not self._scorer.needs_json)
+            return 200, to_json(described), _JSON
         host = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "localhost")
         return 200, page(name, version, state, example_request(signature), host), b"text/html; charset=utf-8"
 
@@ -257,22 +238,6 @@ class ScoringApp:
             if self._scorer.signature is not None
             else "Ready. The model has no signature, so requests are not checked."
         )
-
-
-async def _rest_of_body(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise BadBodyError("The client went away before the body's end.")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise BodyTooLargeError(f"The body has more than {limit} bytes. Send fewer rows at a time.")
-        chunks.append(chunk)
-        if not message.get("more_body"):
-            return b"".join(chunks)
-        message = await receive()
 
 
 async def _respond(send: Send, status: int, body: bytes, headers: Headers, content_type: bytes = _JSON) -> None:

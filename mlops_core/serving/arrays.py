@@ -44,7 +44,8 @@ def to_frame(parts: Sequence[Rows]) -> Any:
             columns[position] = pd.Series(values, index=index, dtype=object)
         else:
             columns[position] = pd.Series(np.array(values, dtype=numpy_type), index=index)
-    frame = pd.DataFrame(columns)
+    # Without columns, as where all are optional and none was sent, only the index says how many rows there are.
+    frame = pd.DataFrame(columns) if columns else pd.DataFrame(index=range(len(rows)))
     frame.columns = pd.Index(first.columns)
     return frame
 
@@ -130,8 +131,9 @@ def _tensor(value: Any, spec: TensorSpec) -> Any:
         message = f"{label} has lists of unequal length. It needs {spec.dtype} of shape {list(spec.shape)}."
         raise BadInputError(message, column=spec.name) from error
     if not _fits(array, target):
+        held = {"U": "text", "O": "mixed"}.get(array.dtype.kind, array.dtype.name)
         message = (
-            f"{label} holds {array.dtype.name} values, and the model takes {spec.dtype}. Send those, without null."
+            f"{label} holds {held} values, and the model takes {spec.dtype}. Send those, in range and without null."
         )
         raise BadInputError(message, column=spec.name)
     wanted = spec.shape
@@ -147,7 +149,7 @@ def _fits(array: Any, target: Any) -> bool:
 
     kind = array.dtype.kind
     if target.kind == "f":
-        return kind in "iu" or (kind == "f" and bool(np.isfinite(array).all()))
+        return kind in "iuf" and (array.size == 0 or bool(np.abs(array).max() <= np.finfo(target).max))
     if target.kind in "iu":
         whole = kind in "iu" or (kind == "f" and bool((array == np.floor(array)).all()))
         limits = np.iinfo(target)

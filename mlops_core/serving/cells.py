@@ -31,11 +31,16 @@ class WrongCellError(ValueError):
     """A value does not fit its column; the text says what to send instead."""
 
 
-def cell_rule(column_type: str, *, required: bool) -> Cell:
-    """Give the function that takes a cell's JSON value and returns what the table holds, or raises `WrongCellError`."""
+def cell_rule(column_type: str, *, required: bool, inside: dict[str, Any]) -> Cell:
+    """
+    Give the function that takes a cell's JSON value and returns what the table holds, or raises `WrongCellError`.
+
+    Args:
+        inside: MLflow's description of a column that is no scalar; it is MLflow that judges what is in it.
+    """
     rule = _RULES.get(column_type)
     if rule is None:
-        return _refuse_non_finite
+        return lambda value: _typed_numbers(value, inside)
     if required or column_type != "boolean":
         return rule
     return lambda value: None if value is None else rule(value)  # MLflow keeps optional booleans as objects
@@ -136,9 +141,23 @@ def _binary(value: Any) -> Any:
         raise WrongCellError(f"{_shown(value)} is no base64. Encode the bytes as base64 text.") from error
 
 
-def _refuse_non_finite(value: Any) -> Any:
+def _typed_numbers(value: Any, inside: Any) -> Any:
+    """Make the numbers in arrays, objects and maps what the signature says, since JSON does not tell 1 from 1.0."""
     if isinstance(value, NonFinite):
         raise WrongCellError(f"{value.text} is no JSON value. Send null for a missing one.")
+    described: dict[str, Any] = inside if isinstance(inside, dict) else {}
+    kind = described.get("type")
+    if isinstance(value, list):
+        return [_typed_numbers(item, described.get("items")) for item in value]
+    if isinstance(value, dict):
+        properties = described.get("properties") or {}
+        return {
+            name: _typed_numbers(item, properties.get(name, described.get("values"))) for name, item in value.items()
+        }
+    if kind in ("double", "float") and type(value) is int and abs(value) <= _LARGEST_DOUBLE:
+        return float(value)
+    if kind in ("long", "integer") and isinstance(value, float) and value.is_integer():
+        return int(value)
     return value
 
 

@@ -80,6 +80,14 @@ def decode_json(body: bytes) -> Any:
         raise BadBodyError(message) from error
 
 
+def first_non_finite(value: Any, place: str = "") -> str | None:
+    """Say where decoded data has its first NaN or Infinity, like `NaN at [0]['age']`; None where it has none."""
+    if isinstance(value, NonFinite):
+        return f"{value.text} at {place or 'its top'}"
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next((found for key, item in items if (found := first_non_finite(item, f"{place}[{key!r}]"))), None)
+
+
 def parse_body(body: bytes, signature: Signature | None) -> Parsed:
     """
     Tell which convention the body follows and take the data out of it.

@@ -18,7 +18,7 @@ from mlops_core.serving import arrays
 from mlops_core.serving.answers import to_plain
 from mlops_core.serving.direct import DirectModel, estimator_of, find_direct_model
 from mlops_core.serving.errors import BadInputError, ModelLoadError
-from mlops_core.serving.parsing import Parsed, parse_body
+from mlops_core.serving.parsing import Parsed, first_non_finite, parse_body
 from mlops_core.serving.signature import SCALAR_TYPES, Signature, read_mlmodel, signature_from_mlmodel
 from mlops_core.serving.validation import Rows, TableReader
 
@@ -101,6 +101,8 @@ class MlflowScorer:
     def read(self, body: bytes) -> Question:
         """Parse and validate a body against the signature."""
         parsed = parse_body(body, self.signature)
+        if self._reader is None and (b"NaN" in body or b"Infinity" in body):
+            _refuse_non_finite(parsed)
         if self._reader is not None:
             if parsed.table is None:
                 message = "The model takes a table, and the request has tensors. Send columns and rows."
@@ -109,6 +111,8 @@ class MlflowScorer:
             key = rows.columns if parsed.params is None else None
             return Question(rows, len(rows.rows), key, parsed.params, parsed.wraps_answer)
         payload, count = self._without_columns(parsed)
+        if not count:
+            raise BadInputError("The request has no rows. Send at least one.")
         return Question(payload, count, None, parsed.params, parsed.wraps_answer)
 
     def answer(self, question: Question) -> Any:
@@ -163,6 +167,9 @@ class MlflowScorer:
 
     def _of_known_width(self, data: Any) -> Any:
         shape: tuple[int, ...] = getattr(data, "shape", ())
+        if self._width is not None and len(shape) == 1:
+            message = f"The data is one list, and the model takes rows of {self._width} values. Send a list of lists."
+            raise BadInputError(message)
         if self._width is not None and len(shape) > 1 and shape[1] != self._width:
             message = (
                 f"The request has {shape[1]} columns, and the model, which has no signature, "
@@ -215,6 +222,13 @@ def load_mlflow(folder: Path, *, batching: str, refuse_extra: bool) -> MlflowSco
     if python and python != here:
         _log.warning("the model was logged under Python %s and is served under %s", python, here)
     return scorer
+
+
+def _refuse_non_finite(parsed: Parsed) -> None:
+    """Refuse what JSON does not have; where a signature has columns, each cell is looked at anyway."""
+    found = first_non_finite(parsed.table.rows if parsed.table is not None else parsed.tensors)
+    if found is not None:
+        raise BadInputError(f"The data has {found}, which is no JSON value. Send null for a missing one.")
 
 
 def _length(value: Any) -> int:

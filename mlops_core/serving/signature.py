@@ -9,7 +9,7 @@ MLflow to judge.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,16 @@ SCALAR_TYPES = frozenset({"double", "float", "long", "integer", "boolean", "stri
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """A column of a table. `name` is empty where the signature has no names; then the position counts."""
+    """
+    A column of a table. `name` is empty where the signature has no names; then the position counts.
+
+    `inside` is MLflow's own description of what an array, an object or a map holds.
+    """
 
     name: str
     type: str
     required: bool = True
+    inside: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ def _columns(entries: list[dict[str, Any]]) -> tuple[ColumnSpec, ...]:
             str(entry.get("name", "")),
             str(entry.get("type", "any")),
             bool(entry.get("required", not entry.get("optional", False))),
+            {} if entry.get("type") in SCALAR_TYPES else entry,
         )
         for entry in entries
         if entry.get("type") != "tensor"

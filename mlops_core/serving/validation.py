@@ -44,8 +44,9 @@ class _Problems:
         if not self.found:
             return
         first = self.found[0]
-        place = "" if first["row"] is None else f"Row {first['row']}, "
-        place += "" if first["column"] is None else f"{'column' if place else 'Column'} '{first['column']}': "
+        place = "" if first["row"] is None else f"Row {first['row']}"
+        column = "" if first["column"] is None else f"{', column' if place else 'Column'} '{first['column']}':"
+        place = f"{place}{column} " if place or column else ""
         more = f" ({len(self.found) - 1} more under 'problems')" if len(self.found) > 1 else ""
         raise BadInputError(f"{place}{first['message']}{more}", problems=self.found)
 
@@ -59,7 +60,9 @@ class TableReader:
         self._refuse_extra = refuse_extra
         self._names = [spec.name for spec in signature.columns]
         self._plain = {spec: plain_types(spec.type) for spec in signature.columns}
-        self._rules = {spec: cell_rule(spec.type, required=spec.required) for spec in signature.columns}
+        self._rules = {
+            spec: cell_rule(spec.type, required=spec.required, inside=spec.inside) for spec in signature.columns
+        }
 
     def read(self, table: Table) -> Rows:
         """

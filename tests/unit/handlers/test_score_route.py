@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -38,6 +40,7 @@ class Deployment:
     body: bytes = b"[7.0]"
     dies: bool = False
     asked: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     address: str = ""
 
 
@@ -62,6 +65,7 @@ def serve() -> Iterator[Serve]:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 deployment.asked.append(({key.lower(): value for key, value in self.headers.items()}, body))
+                deployment.paths.append(self.path)
                 if deployment.dies:
                     self.close_connection = True
                     return
@@ -140,6 +144,28 @@ def test_a_request_is_answered_by_the_champion(live: Bench, serve: Serve) -> Non
     assert not {"x-functions-key", "cookie"} & set(headers), "what proves the caller to us is not the model's business"
 
 
+def test_what_concerns_the_body_and_the_callers_own_id_are_passed_on_and_back(live: Bench, serve: Serve) -> None:
+    deployment = serve(headers={"x-request-id": "abc"})
+    lead_to(live, of_version(1), deployment.address)
+
+    answer = score(live.app, b"packed", **{"content-encoding": "gzip", "x-request-id": "abc"})
+
+    assert answer.headers == {"x-request-id": "abc"}
+    assert {"content-encoding": "gzip", "x-request-id": "abc"}.items() <= deployment.asked[0][0].items()
+
+
+def test_details_are_asked_for_where_the_caller_wants_them_and_no_other_query_is_passed_on(
+    live: Bench, serve: Serve
+) -> None:
+    deployment = serve()
+    lead_to(live, of_version(1), deployment.address)
+
+    for query in ({}, {"details": "true", "code": "key"}, {"details": "1"}):
+        asyncio.run(scoring.score(live.app, Request(b"[[1]]", {}, {"model": MODEL}, query)))
+
+    assert deployment.paths == ["/score", "/score?details=true", "/score"]
+
+
 def test_without_a_champion_the_answer_says_so_and_what_to_do(bench: Bench) -> None:
     answer = score(bench.app)
 
@@ -177,6 +203,27 @@ def test_a_deployment_that_is_gone_is_a_503_with_the_time_to_wait(live: Bench) -
     assert answer.headers["retry-after"] == "2"
     assert "Version 1 of model 'diabetes' is not answering at the moment" in sentence(answer)
     assert "Repeat the request." in sentence(answer)
+
+
+def test_a_deployment_that_takes_no_connection_is_asked_for_its_successor(
+    live: Bench, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container group that is gone may leave an address from which nothing comes back, not even a refusal."""
+    monkeypatch.setattr(routing, "_CONNECT_SECONDS", 0.05)
+    successor = serve(body=b"[8.0]")
+    with socket.socket() as silent, contextlib.ExitStack() as waiting:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        for _ in range(2):  # fills its queue; the next connection gets no answer
+            first = waiting.enter_context(socket.socket())
+            first.setblocking(False)
+            first.connect_ex(silent.getsockname())
+        addresses = iter([f"http://127.0.0.1:{silent.getsockname()[1]}", successor.address])
+        monkeypatch.setattr(live.app.router, "address", lambda _: next(addresses))
+
+        answer = score(live.app)
+
+    assert (answer.status, answer.body) == (200, b"[8.0]")
 
 
 def test_a_deployment_that_refuses_connections_is_a_503_with_the_time_to_wait(live: Bench) -> None:
