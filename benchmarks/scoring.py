@@ -24,6 +24,8 @@ import urllib.request
 import warnings
 from pathlib import Path
 
+import table
+
 ROOT = Path(__file__).resolve().parent.parent
 CONNECTIONS = (1, 16)
 TARGETS = {1: 1.2, 16: 3.0}
@@ -191,12 +193,19 @@ def main() -> None:
         "--async-handler", action="store_true", help="the bare handler as a coroutine, without a thread"
     )
     parser.add_argument("--load", help=argparse.SUPPRESS)
+    table.add_option(parser)
     arguments = parser.parse_args()
     if arguments.load:
         port, name, connections, seconds = arguments.load.split(",")
         print(asyncio.run(load(int(port), bodies()[name], int(connections), float(seconds))))
         return
     results = compare(arguments.seconds, arguments.rounds, async_handler=arguments.async_handler)
+    what, against = "scoring requests per second, one row, scikit-learn", "bare FastAPI handler, same model"
+    rows = [
+        table.at_least(f"{what}, {number} connection{'s'[: number - 1]}", against, TARGETS[number], row["ratio"])
+        for number, row in results.items()
+    ]
+    table.note(rows, arguments.rows)
     if arguments.json:
         print(json.dumps(results))
         return

@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import table
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -220,14 +222,26 @@ def measure(rate: float, seconds: float) -> Outcome:
     return outcome
 
 
+def note(arguments: argparse.Namespace, figures: dict[str, float]) -> None:
+    """Note the row of the table."""
+    what = f"genuine GitHub webhooks on `headrace up`, {arguments.rate:g} a second for {arguments.seconds:g} s: p99"
+    trouble = figures["non_2xx"] + figures["lost"]
+    seen = f"{figures['p99_ms'] / 1000:.2f} s, {figures['lost']:g} lost, {figures['non_2xx']:g} refused"
+    met = not trouble and figures["p99_ms"] < TARGET_P99_SECONDS * 1000
+    target = f"under {TARGET_P99_SECONDS:g} s, none lost, none refused"
+    table.note([table.Row(what, "", target, seen, met)], arguments.rows)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=200.0, help="deliveries per second")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--json", action="store_true")
+    table.add_option(parser)
     arguments = parser.parse_args()
     figures = measure(arguments.rate, arguments.seconds).figures()
+    note(arguments, figures)
     if arguments.json:
         print(json.dumps(figures))
         return

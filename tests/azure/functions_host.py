@@ -128,6 +128,12 @@ class EventGrid:
 SUBSCRIPTIONS = subscriptions()
 
 
+class TopicServer(ThreadingHTTPServer):
+    """As many connections may wait as clients make at once; one too many would wait a second for its next try."""
+
+    request_queue_size = 64
+
+
 @contextmanager
 def event_grid(seed: int, key: str) -> Iterator[EventGrid]:
     grid = EventGrid(random.Random(seed))
@@ -153,7 +159,7 @@ def event_grid(seed: int, key: str) -> Iterator[EventGrid]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = TopicServer(("127.0.0.1", 0), Handler)
     grid.address = f"http://127.0.0.1:{server.server_port}/api/events"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

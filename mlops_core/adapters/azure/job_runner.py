@@ -7,6 +7,7 @@ the loser finds the winner's. Azure ML sends no event for what failed or was can
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -68,7 +69,12 @@ class AzureMlJobRunner:
         self._workspace = workspace
         self._files = files
         self._clock = clock
-        self._http = http or httpx.Client(timeout=_LOG_SECONDS)
+        self._given_http = http
+
+    @functools.cached_property
+    def _http(self) -> httpx.Client:
+        """Make the client at the first log: reading the trusted certificates takes longer than a webhook."""
+        return self._given_http or httpx.Client(timeout=_LOG_SECONDS)
 
     def submit(self, request: JobRequest) -> JobStatus | None:
         """

@@ -15,7 +15,6 @@ import yaml
 
 from mlops_core.domain.errors import BadInputError
 from mlops_core.pipelines.errors import PipelineNotLocalError
-from mlops_core.pipelines.loader import LoadRequest, check_pipeline
 from mlops_core.ports import JobRequest
 
 if TYPE_CHECKING:
@@ -59,6 +58,9 @@ def check(root: Path, request: JobRequest) -> None:
 
     Raises: PipelineInvalidError: With every problem's file, line and key.
     """
+    # The tags above are needed at every start of the app, what reads pipelines only here.
+    from mlops_core.pipelines.loader import LoadRequest, check_pipeline
+
     pipeline = root / request.spec.train.pipeline
     if not pipeline.exists():
         raise BadInputError(
