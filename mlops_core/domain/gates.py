@@ -8,6 +8,7 @@ which metrics there are, and comparison code cannot be reached without both numb
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -15,10 +16,17 @@ from mlops_core.domain.ids import ModelVersion
 from mlops_core.domain.project import Gate
 from mlops_core.domain.values import Value
 
-# Where `goal` is not given: metrics that are better when larger. Everything else is an error or a loss.
-LARGER_IS_BETTER = frozenset(
-    {"accuracy", "auc", "roc_auc", "auc_weighted", "precision", "recall", "f1", "f1_score", "r2", "r2_score", "score",
-     "average_precision", "balanced_accuracy", "explained_variance", "ndcg", "map", "iou", "bleu"}
+# Where `goal` is not given, a word of the metric's name says which way is better: `val_accuracy`, `test r2`, `AUC_weighted`,
+# `training_f1_score`. An error or a loss is one whatever else its name says (`brier_score`, `precision_loss`), unless it is
+# negated as scikit-learn's scorers are (`neg_log_loss`).
+_ERRORS = frozenset(
+    {"loss", "logloss", "error", "errors", "err", "rmse", "mse", "mae", "mape", "smape", "wape", "rmsle", "deviance",
+     "brier", "perplexity", "wer", "cer", "latency", "regret", "hamming"}
+)  # fmt: skip
+_MERITS = frozenset(
+    {"accuracy", "acc", "auc", "roc", "auroc", "auprc", "aucpr", "precision", "recall", "f1", "fbeta", "f2", "r2",
+     "score", "specificity", "sensitivity", "explained", "correlation", "kappa", "mcc", "gini", "lift", "ndcg", "mrr", "map",
+     "iou", "miou", "dice", "jaccard", "bleu", "rouge", "meteor", "silhouette", "likelihood"}
 )  # fmt: skip
 
 
@@ -146,6 +154,8 @@ def _judge_against_champion(
         f"'{name}' is {measured:g}; the champion, version {champion.version}, has {theirs:g}, "
         f"so it must be at {'least' if larger else 'most'} {limit:g}."
     )
+    if not _is_direction_known(gate):
+        reason += f" Smaller '{gate.metric}' is taken as better; where it is not, give the gate 'goal: maximize'."
     if champion.data_version != challenger.data_version:
         reason += (
             f" The two were measured on different data ('{challenger.data_version or 'unknown'}' and "
@@ -155,10 +165,19 @@ def _judge_against_champion(
 
 
 def is_larger_better(gate: Gate) -> bool:
-    """Tell in which direction a metric improves: by `goal`, else by its well-known name."""
+    """Tell in which direction a metric improves: by `goal`, else by the words of its name, else smaller is better."""
     if gate.goal is not None:
         return gate.goal == "maximize"
-    return gate.metric.lower().rsplit("/", 1)[-1] in LARGER_IS_BETTER
+    words = _words(gate.metric)
+    return "neg" in words if words & _ERRORS else bool(words & _MERITS)
+
+
+def _is_direction_known(gate: Gate) -> bool:
+    return gate.goal is not None or bool(_words(gate.metric) & (_ERRORS | _MERITS))
+
+
+def _words(metric: str) -> frozenset[str]:
+    return frozenset(re.split(r"[^a-z0-9]+", metric.lower()))
 
 
 def _absent(gate: Gate, name: str, segment: str | None, challenger: Evidence) -> Verdict:

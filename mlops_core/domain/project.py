@@ -118,7 +118,8 @@ class Gate(Value):
     )
     tolerance: Fraction = Field(0.0, description="Share of the champion's value by which the challenger may be worse.")
     goal: Literal["minimize", "maximize"] | None = Field(
-        None, description="Which direction is better, for no_worse_than. Default: known names, else minimize."
+        None,
+        description="Which direction is better, for no_worse_than. Default: by words of its name, else minimize.",
     )
     by: str | None = Field(
         None,

@@ -119,6 +119,15 @@ def test_a_gate_by_segment_without_segments_fails_and_names_what_is_looked_for()
     assert "'rmse/sex/<value>'" in verdict.reason
 
 
+@pytest.mark.parametrize(("rule", "said"), [({}, True), ({"goal": "minimize"}, False)])
+def test_a_direction_that_nobody_gave_is_said(rule: dict[str, object], said: bool) -> None:
+    rule = {"metric": "profit", "no_worse_than": "champion", **rule}
+    verdict = judge((gate(**rule),), evidence(profit=9.0), evidence("1", profit=10.0))[0]
+
+    assert verdict.outcome is Outcome.PASSED
+    assert ("give the gate 'goal: maximize'" in verdict.reason) is said
+
+
 def test_numbers_of_different_data_are_said_to_be() -> None:
     verdict = judge(
         (gate(no_worse_than="champion"),), evidence(data_version="b", rmse=50), evidence("1", "a", rmse=51)
@@ -133,6 +142,16 @@ def test_numbers_of_different_data_are_said_to_be() -> None:
         ({"metric": "roc_auc", "no_worse_than": "champion"}, True),
         ({"metric": "test/accuracy", "no_worse_than": "champion"}, True),
         ({"metric": "log_loss", "no_worse_than": "champion"}, False),
+        ({"metric": "test r2", "no_worse_than": "champion"}, True),
+        ({"metric": "val_accuracy", "no_worse_than": "champion"}, True),
+        ({"metric": "training_f1_score", "no_worse_than": "champion"}, True),
+        ({"metric": "AUC_weighted", "no_worse_than": "champion"}, True),
+        ({"metric": "explained_variance", "no_worse_than": "champion"}, True),
+        ({"metric": "test rmse", "no_worse_than": "champion"}, False),
+        ({"metric": "brier_score", "no_worse_than": "champion"}, False),
+        ({"metric": "mean_squared_error", "no_worse_than": "champion"}, False),
+        ({"metric": "neg_mean_squared_error", "no_worse_than": "champion"}, True),
+        ({"metric": "profit", "no_worse_than": "champion"}, False),
         ({"metric": "profit", "no_worse_than": "champion", "goal": "maximize"}, True),
         ({"metric": "accuracy", "no_worse_than": "champion", "goal": "minimize"}, False),
     ],
