@@ -1,8 +1,8 @@
 """
 Azure ML's own kind of model: a `score.py` with `init()` and `run(raw_data)`, its files where Azure would put them.
 
-As in Azure's inference server: `AZUREML_MODEL_DIR` names the model's folder, the script's folder is on the import
-path and the working directory, `run` gets the body as text, or, decorated with `input_schema`, one argument per key
+As in Azure's inference server: `AZUREML_MODEL_DIR` leads to the model, the script's folder is on the import path and the
+working directory, `run` gets the body as text, or, decorated with `input_schema`, one argument per key
 of the JSON body; what it returns is written as JSON (so text that already is JSON is quoted once more). Where
 `run` asks for `request_headers`, it gets an empty mapping.
 """
@@ -73,18 +73,19 @@ class ScriptScorer:
         return [self.answer(question) for question in questions]
 
 
-def load_script(code: Path, model: Path | None) -> ScriptScorer:
+def load_script(code: Path, model_dir: Path | None) -> ScriptScorer:
     """
     Import a score.py and call its `init()`.
 
+    Args:
+        model_dir: What `AZUREML_MODEL_DIR` names; None for a script without a model.
     Raises:
         ModelLoadError: It is missing, lacks init or run, needs Azure's own server, or raised.
     """
     code = code.resolve()
     _refuse_azure_server(code)
-    if model is not None:
-        folder = model.resolve() if model.is_dir() else model.resolve().parent
-        os.environ["AZUREML_MODEL_DIR"] = str(folder)  # noqa: TID251 - Azure ML's contract with score.py
+    if model_dir is not None:
+        os.environ["AZUREML_MODEL_DIR"] = str(model_dir)  # noqa: TID251 - Azure ML's contract with score.py
     sys.path.insert(0, str(code.parent))
     os.chdir(code.parent)
     try:

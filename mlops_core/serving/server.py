@@ -24,6 +24,7 @@ from mlops_core.serving.app import ScoringApp
 from mlops_core.serving.digest import UndigestibleError, tree_digest
 from mlops_core.serving.errors import ModelLoadError, ServingError
 from mlops_core.serving.fetch import Identity, fetch
+from mlops_core.serving.model_dir import lay_out
 from mlops_core.serving.options import Options
 from mlops_core.serving.scorers import Scorer, load_mlflow
 from mlops_core.serving.script import load_script
@@ -55,12 +56,17 @@ def load_scorer(options: Options) -> Scorer:
     if options.digest:
         _compare_digest(model, options.digest)
     if options.code:
-        root = Path(options.model_root).resolve() if options.model_root else model
-        return load_script(Path(options.code), root)
+        return load_script(Path(options.code), _model_dir(options, model))
     if model is None:
         message = "No model was named. Give --model PATH."
         raise ModelLoadError(message)
     return load_mlflow(model, batching=options.batching, refuse_extra=options.extra_columns == "refuse")
+
+
+def _model_dir(options: Options, model: Path | None) -> Path | None:
+    if options.model_root:
+        return Path(options.model_root).resolve()
+    return lay_out(model, options.model_folder, options.model_links) if model is not None else None
 
 
 def _compare_digest(model: Path | None, wanted: str) -> None:

@@ -145,9 +145,11 @@ def test_an_mlflow_model_in_blob_storage_answers_a_prediction(
 
 
 def test_a_scoring_script_is_fetched_with_the_project(store: Store, certificate: Certificate, tmp_path: Path) -> None:
-    store.put("2", {"factor.json": b"3"})
+    """And finds its model under the name of the folder that was registered, as in Azure ML."""
+    store.put("weights", {"factor.json": b"3"})
+    store.uris.uris["2"] = store.uris.uris["weights"]
     (store.folder / "src").mkdir()
-    (store.folder / "src" / "score.py").write_text(SCRIPT)
+    (store.folder / "src" / "score.py").write_text(SCRIPT.replace('"factor.json"', '"weights", "factor.json"'))
     with serving(tmp_path / "groups", certificate) as bench:
         status = settled(bench, request_for("2", code="src/score.py"), store)
         assert status.state == "ready", status

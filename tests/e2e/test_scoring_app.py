@@ -269,6 +269,27 @@ def accepts(port: int) -> bool:
     return True
 
 
+@pytest.mark.parametrize(
+    ("inside", "options"),
+    [
+        ("factor.txt", []),
+        ("model/factor.txt", []),
+        ("weights/factor.txt", ["--model-folder", "weights"]),
+        ("factor.txt", ["--model-folder", "factor.txt"]),
+        ("factor.txt", ["--model", "THE FILE"]),
+    ],
+)
+def test_a_script_finds_the_model_where_azure_would_put_it(
+    script: Path, started: list[Process], inside: str, options: list[str]
+) -> None:
+    """A registered folder below its own name, a registered file at the top."""
+    (script / "score.py").write_text(SCRIPT.replace('"factor.txt"', repr(inside)))
+    options = [option.replace("THE FILE", str(script.parent / "model" / "factor.txt")) for option in options]
+    links = ["--model-links", str(script.parent / "links")]
+    process = start(started, script, *options, *links).wait_ready()
+    assert process.score({"data": [1]})[2] == [2.0]
+
+
 def test_a_script_finds_the_model_below_the_root_that_it_was_given(script: Path, started: list[Process]) -> None:
     text = SCRIPT.replace('"factor.txt"', '"model", "factor.txt"')
     (script / "score.py").write_text(text)

@@ -81,11 +81,13 @@ class ServedFiles:
         manifest: Address of the list of files, each with its SHA-256.
         manifest_digest: SHA-256 of that list, in hex.
         model_digest: Digest of the model's folder, as `mlops_core/serving/digest.py` has it.
+        model_folder: What the model's folder is called where it was registered.
     """
 
     manifest: str
     manifest_digest: str
     model_digest: str
+    model_folder: str = ""
 
 
 def group_of(name: DeploymentName) -> str:
@@ -171,6 +173,7 @@ def _told(request: DeploymentRequest, files: ServedFiles) -> dict[str, str]:
     }
     if request.serve.code is not None:
         told["CODE"] = f"{CODE_FOLDER}/{request.serve.code}"
+        told["MODEL_FOLDER"] = files.model_folder
     return {f"HEADRACE_SERVING_{name}": value for name, value in told.items()}
 
 

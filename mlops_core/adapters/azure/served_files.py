@@ -96,14 +96,15 @@ class ServedFilesStore:
         """
         name = f"{request.model}:{request.version}"
         with azure_calls(f"reading the files of model '{name}'"):
-            model = list(self._model_files(self._place(request), name))
+            place = self._place(request)
+            model = list(self._model_files(place, name))
         with azure_calls(f"publishing the code of '{name}'"):
             files = [*model, *self._code_files(request)]
             listed = [{"path": f.path, "url": f.url, "bytes": f.size, "sha256": f.sha256} for f in files]
             text = json.dumps({"files": listed}, sort_keys=True, indent=1).encode()
             digest = hashlib.sha256(text).hexdigest()
             address = self._publish(f"manifests/{digest}.json", text)
-        return ServedFiles(address, digest, _tree_digest(model))
+        return ServedFiles(address, digest, _tree_digest(model), PurePosixPath(place.path).name)
 
     def environment_of(self, request: DeploymentRequest) -> EnvironmentSpec:
         """

@@ -67,6 +67,12 @@ class ModelFiles:
         self._verify(place, name)
         return place / "files"
 
+    def registered_folder(self, files: Path) -> str:
+        """Return what a folder that `artifact_path` gave is called in the registry; empty where it has no name there."""
+        folder = str((read_record(files.parent / "digest.json") or {}).get("folder", ""))
+        # MLflow 3 keeps a logged model in a folder of this name, whatever its own.
+        return "" if folder == "artifacts" else folder
+
     def _only_place_of(self, name: str) -> Path | None:
         """Find where the files of a version are; None where there are none, or those of more than one model."""
         records = self._folder.glob("[!.]*/digest.json")
@@ -85,7 +91,9 @@ class ModelFiles:
             (beside / "files").mkdir(parents=True)
             if not self._fetch_folder(source, beside / "files"):
                 raise NotFoundError("file of model version", name, advice="Register a model that has been logged.")
-            write_record(beside / "digest.json", {"version": name, "digest": tree_digest(beside / "files")})
+            folder = PurePosixPath(source).name
+            record = {"version": name, "digest": tree_digest(beside / "files"), "folder": folder}
+            write_record(beside / "digest.json", record)
             beside.rename(place)
         finally:
             shutil.rmtree(beside, ignore_errors=True)

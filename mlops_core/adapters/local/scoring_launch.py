@@ -81,7 +81,8 @@ class ScoringLaunch:
         command = [str(python), "-m", "mlops_core.serving", "--model", str(model), "--digest", self.files.digest(model)]
         command += ["--name", request.model, "--version", request.version, "--port", "0"]
         if code is not None and request.serve.code is not None:
-            command += ["--code", str(code / request.serve.code)]
+            command += ["--code", str(code / request.serve.code), "--model-links", str(folder / "azureml-model")]
+            command += ["--model-folder", self.files.registered_folder(model)]
         passed_on = {name: self.environment[name] for name in PASSED_ON if name in self.environment}
         added = {"PYTHONPATH": str(stage_serving(self.data / "serving")), "PYTHONUNBUFFERED": "1"}
         return Launch(tuple(command), {**passed_on, **added})
