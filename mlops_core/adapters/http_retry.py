@@ -1,10 +1,10 @@
 """
 The one layer that repeats calls over HTTP: whether, how often, after how long, and what is raised in the end.
 
-Used by adapters that speak HTTP themselves, such as those of repository hosts. An attempt is a function that sends one
-request and reads its answer to the end, so that an answer that breaks off is repeated too. Only what may be done twice
-without harm may be passed here. A server that asks for more patience than a function call has is left to the queue,
-which delivers again.
+Used by adapters that speak HTTP themselves: those of repository hosts, and of MLflow's REST API. An attempt is a function
+that sends one request and reads its answer to the end, so that an answer that breaks off is repeated too. Only what may be
+done twice without harm may be passed here. A server that asks for more patience than a function call has is left to the
+queue, which delivers again.
 """
 
 from __future__ import annotations
@@ -53,13 +53,21 @@ class WorthRepeatingError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def patiently(attempt: Callable[[], T], *, doing: str, patience: Patience, timing: Timing) -> T:
+def patiently(
+    attempt: Callable[[], T],
+    *,
+    doing: str,
+    patience: Patience,
+    timing: Timing,
+    advice: str = "Nothing is wrong here; repeat it later.",
+) -> T:
     """
     Attempt something, again while that may help.
 
     Args:
         attempt: Sends a request and reads its answer; raises `WorthRepeatingError` or httpx's `RequestError`.
         doing: What is done, such as "GitHub: read 'mlops.yaml'": the error's sentence begins with it.
+        advice: What to do where it did not help.
     Raises: TemporaryError: It did not help; carries what the server asked to wait.
     """
     import httpx
@@ -77,9 +85,7 @@ def patiently(attempt: Callable[[], T], *, doing: str, patience: Patience, timin
         late = timing.monotonic() - began + wait > patience.total_seconds
         if tried == patience.tries or late or wait > patience.longest_pause_seconds:
             times = "once" if tried == 1 else f"{tried} times"
-            message = (
-                f"{doing} did not work just now ({reason}; tried {times}). Nothing is wrong here; repeat it later."
-            )
+            message = f"{doing} did not work just now ({reason}; tried {times}). {advice}"
             raise TemporaryError(message, retry_after_seconds=asked) from cause
         timing.sleep(wait)
         pause *= 2

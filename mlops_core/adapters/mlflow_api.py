@@ -1,33 +1,39 @@
 """
-MLflow's REST API by httpx: reads only, with the one layer that repeats what failed.
+MLflow's REST API by httpx: reads only, with the layer that repeats what failed (`http_retry.py`).
 
-The mlflow package itself would cost 2.7 seconds of import. Everything here may be repeated, so a failure of transport,
-a 429 and the server's own failures are tried again, `Retry-After` kept; what remains is raised as one of our errors.
+The mlflow package itself would cost 2.7 seconds of import. Everything here may be repeated; what remains is raised as
+one of our errors.
 """
 
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from mlops_core.adapters.http_retry import (
+    WORTH_REPEATING,
+    Patience,
+    Timing,
+    WorthRepeatingError,
+    asked_pause,
+    patiently,
+)
 from mlops_core.domain.errors import NotFoundError, PermanentError, TemporaryError
 
 if TYPE_CHECKING:
     import httpx
 
 _TIMEOUT_SECONDS, _CONNECT_SECONDS = 30.0, 3.0
-_TRIES = 5
-_FIRST_PAUSE_SECONDS = 0.2
-# A server that asks for more patience than this is left to whoever called: a function call is to be short.
-_LONGEST_PAUSE_SECONDS = 5.0
-_WORTH_REPEATING = {429, 500, 502, 503, 504}
+# A server on this machine that is started again answers within seconds. One that asks for more patience is left to
+# whoever called: a function call is to be short.
+_PATIENCE = Patience(tries=5, first_pause_seconds=0.2, longest_pause_seconds=5.0)
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
 _PAGE = 200
 _CHUNK_BYTES = 1 << 20
+_WORDS = 500
 
 Parameters = Mapping[str, str | int]
 
@@ -39,7 +45,7 @@ class MlflowApi:
         self,
         address: Callable[[], str],
         *,
-        sleep: Callable[[float], None] = time.sleep,
+        timing: Timing | None = None,
         token: Callable[[], str] | None = None,
         advice: str = "`headrace up` starts it again; its log is in the data folder.",
     ) -> None:
@@ -52,7 +58,7 @@ class MlflowApi:
             advice: What to do where nobody answers.
         """
         self._address = address
-        self._sleep = sleep
+        self._timing = timing or Timing()
         self._token = token
         self._advice = advice
 
@@ -124,26 +130,20 @@ class MlflowApi:
         return answer
 
     def _patiently(self, method: str, path: str, request: Mapping[str, Any]) -> httpx.Response:
-        """Send a request, again while that may help. Returns the last answer, whatever it is."""
-        import httpx
+        """Send a request, again while that may help. Returns an answer that repeating would not change."""
 
-        pause = _FIRST_PAUSE_SECONDS
-        for left in reversed(range(_TRIES)):
-            asked: float | None = None
-            try:
-                response = self._client.request(method, f"{self._address()}{path}", headers=self._headers(), **request)
-            except httpx.TransportError as error:
-                if not left:
-                    message = f"The MLflow server at {self._address()} cannot be reached ({error!r}). {self._advice}"
-                    raise TemporaryError(message) from error
-            else:
-                asked = _retry_after(response)
-                hopeless = not left or (asked or 0) > _LONGEST_PAUSE_SECONDS
-                if response.status_code not in _WORTH_REPEATING or hopeless:
-                    return response
-            self._sleep(max(pause, asked or 0))
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-        raise AssertionError  # unreachable: the last try returns or raises
+        def attempt() -> httpx.Response:
+            response = self._client.request(method, f"{self._address()}{path}", headers=self._headers(), **request)
+            if response.status_code in WORTH_REPEATING:
+                asked = asked_pause(response.headers, self._timing.now())
+                said = " ".join(response.text[:_WORDS].split())
+                raise WorthRepeatingError(
+                    f"it answered {response.status_code}{f': {said}' if said else ''}", retry_after_seconds=asked
+                )
+            return response
+
+        doing = f"The MLflow server at {self._address()}: {method} {path}"
+        return patiently(attempt, doing=doing, patience=_PATIENCE, timing=self._timing, advice=self._advice)
 
     def _refuse(self, response: httpx.Response, kind: str, name: str) -> None:
         """Raise our own error for an answer that is not a success."""
@@ -151,13 +151,5 @@ class MlflowApi:
 
         if response.status_code == httpx.codes.NOT_FOUND or _MISSING in response.text:
             raise NotFoundError(kind, name, advice="The MLflow server does not know it; it may have been deleted.")
-        words = f"The MLflow server answered {response.status_code} for {kind} '{name}': {response.text[:500]}"
-        if response.status_code in _WORTH_REPEATING:
-            raise TemporaryError(words, retry_after_seconds=_retry_after(response))
-        raise PermanentError(words)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Read `Retry-After` in seconds (RFC 9110, 10.2.3); its form as a date is not used by servers that we ask."""
-    text = response.headers.get("retry-after", "")
-    return float(text) if text.isdigit() else None
+        words = f"The MLflow server answered {response.status_code} for {kind} '{name}': {response.text[:_WORDS]}"
+        raise (TemporaryError if response.status_code in WORTH_REPEATING else PermanentError)(words)

@@ -249,23 +249,25 @@ class _LazyFiles:
     def _own(self) -> ContainerClient:
         from azure.storage.blob import ContainerClient
 
-        from mlops_core.adapters.azure.failures import RETRIES, azure_calls
+        from mlops_core.adapters.azure.failures import BLOB_RETRIES, azure_calls
 
         account = storage_account(self.settings, self.credential)
         with azure_calls(f"opening container '{SERVED_CONTAINER}'"):
             if account.connection_string is not None:
-                own = ContainerClient.from_connection_string(account.connection_string, SERVED_CONTAINER, **RETRIES)
+                own = ContainerClient.from_connection_string(
+                    account.connection_string, SERVED_CONTAINER, **BLOB_RETRIES
+                )
                 if not own.exists():
                     own.create_container()
                 return own
             address = account.endpoint("blob")
-            return ContainerClient(address, SERVED_CONTAINER, credential=self.credential, **RETRIES)
+            return ContainerClient(address, SERVED_CONTAINER, credential=self.credential, **BLOB_RETRIES)
 
     def _open(self, account: str, container: str) -> ContainerClient:
         from azure.storage.blob import ContainerClient
 
-        from mlops_core.adapters.azure.failures import RETRIES
+        from mlops_core.adapters.azure.failures import BLOB_RETRIES
 
         if not account.startswith("https://"):
             raise PermanentError(f"Storage account '{account}' is not reached over https.")
-        return ContainerClient(account, container, credential=self.credential, **RETRIES)
+        return ContainerClient(account, container, credential=self.credential, **BLOB_RETRIES)

@@ -104,6 +104,8 @@ class AzureMlDouble:
         self.faults: list[Fault] = []
         self.trouble: Callable[[str, str], Fault | None] = lambda *_: None
         """Asked for each request, by method and path, that no fault matches."""
+        self.details: dict[str, dict[str, Any]] = {}
+        """What run history says of a job besides or instead, such as why Azure ML could not even start it."""
         self.on_event = on_event
         self._storage = storage
         self._certificate = certificate
@@ -429,7 +431,12 @@ class AzureMlDouble:
             return JSONResponse({"value": runs})
         files = {name: f"{self.address}/logs/{run_id}/{name}" for name in self._jobs.logs(run_id)}
         files = {name: self._jobs.log_address(run_id, name) for name in files}
-        return JSONResponse({"runId": run_id, "target": "local", "status": "Completed", "logFiles": files})
+        details = {"runId": run_id, "target": "local", "status": "Completed", "logFiles": files}
+        return JSONResponse({**details, **self.details.get(run_id, {})})
+
+    def put_log(self, name: str, text: str) -> str:
+        """Put a log beside those of jobs. Returns an address that carries its own right."""
+        return self._jobs.published(f"more/{name}", text.encode())
 
     def _mlflow(self, request: Request, path: str, raw: bytes) -> Response:
         """Pass on to the real MLflow server what is asked under the workspace's own address."""

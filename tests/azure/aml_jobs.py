@@ -270,9 +270,13 @@ class JobHouse:
 
     def log_address(self, run_id: str, name: str) -> str:
         """Put a log where Azure ML has it: in a blob, with an address that carries its own right for an hour."""
+        return self.published(f"dcid.{run_id}/{name}", self.logs(run_id)[name].read_bytes())
+
+    def published(self, name: str, content: bytes) -> str:
+        """Put a file where Azure ML has logs."""
         container = self._blobs.get_container_client("azureml")
-        blob = f"ExperimentRun/dcid.{run_id}/{name}"
-        container.upload_blob(blob, self.logs(run_id)[name].read_bytes(), overwrite=True)
+        blob = f"ExperimentRun/{name}"
+        container.upload_blob(blob, content, overwrite=True)
         signature = generate_blob_sas(
             azurite.ACCOUNT,
             "azureml",

@@ -101,6 +101,7 @@ def test_a_commit_is_built_trained_and_found_in_the_registry(
     (version,) = registry.versions_of_job(ModelName("diabetes"), JobName("whole-train"))
     assert version.job_name == "whole-train"
     assert 50 < version.metrics["rmse"] < 65
+    assert version.data_version == f"diabetes-data:{COMMIT[:12]}"
     assert registry.version(version.model, version.version) == version
     assert registry.models() == ["diabetes"]
     kinds = [(str(event["eventType"]).rsplit(".", 1)[1], event["status"]) for event in events]
@@ -118,6 +119,29 @@ def test_failing_tests_end_the_build_with_the_lines_that_say_why(runner: AzureMl
     assert status is not None
     assert "step 'tests' failed in Azure ML" in status.reason
     assert "FAILED tests/test_split.py::test_seven" in status.log_tail
+
+
+def test_a_job_that_never_came_to_write_a_log_fails_with_what_azure_ml_says_of_it(
+    runner: AzureMlJobRunner, project: Project, azure_ml: AzureMlDouble
+) -> None:
+    manifest = project.folder / "mlops.yaml"
+    manifest.write_text(manifest.read_text().replace("pytest -q", "exit 3"))
+    runner.submit(project.request("unbuilt-build"))
+    assert wait(runner, "unbuilt-build") == "failed"
+    build_log = azure_ml.put_log(
+        "azureml-logs/20_image_build_log.txt", "Solving\nERROR: No matching distribution found\n"
+    )
+    (step,) = azure_ml._jobs.children("unbuilt-build")
+    azure_ml.details[step.run_id] = {
+        "error": {"error": {"code": "UserError", "message": "Image build failed.\nSee its log."}},
+        "logFiles": {"azureml-logs/20_image_build_log.txt": build_log, "system_logs/lifecycler.log": build_log + "&x"},
+    }
+    status = runner.status(JobName("unbuilt-build"))
+    assert status is not None
+    assert status.reason.startswith("step 'tests' failed in Azure ML")
+    assert status.reason.endswith(": Image build failed. See its log.")
+    assert "No matching distribution" in status.log_tail
+    assert b"No matching distribution" in b"".join(runner.log(JobName("unbuilt-build")))
 
 
 def test_a_build_without_tests_sets_up_its_assets_and_is_done(

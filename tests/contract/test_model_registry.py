@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mlops_core.adapters.http_retry import Timing
 from mlops_core.adapters.local.mlflow_server import MlflowServer
 from mlops_core.adapters.local.model_files import ModelFiles
 from mlops_core.adapters.local.model_registry import MlflowModelRegistry
@@ -274,14 +275,14 @@ class TestRepeatedRequests:
     def test_a_busy_server_is_asked_again_after_the_time_that_it_wants(self, address: str) -> None:
         Flaky.script = [(429, "3"), (503, ""), (200, "")]
         pauses: list[float] = []
-        api = MlflowApi(lambda: address, sleep=pauses.append)
+        api = MlflowApi(lambda: address, timing=Timing(sleep=pauses.append))
         assert api.get("x", {}, kind="thing", name="x") == {}
         api.close()
         assert pauses == [3.0, 0.4]
 
     def test_a_wish_for_long_patience_is_passed_on(self, address: str) -> None:
         Flaky.script = [(503, "60")]
-        api = MlflowApi(lambda: address, sleep=lambda _: None)
+        api = MlflowApi(lambda: address, timing=Timing(sleep=lambda _: None))
         with pytest.raises(TemporaryError) as caught:
             api.get("x", {}, kind="thing", name="x")
         api.close()
@@ -289,13 +290,13 @@ class TestRepeatedRequests:
 
     def test_a_refusal_is_not_repeated(self, address: str) -> None:
         Flaky.script = [(400, "")]
-        api = MlflowApi(lambda: address, sleep=lambda _: None)
+        api = MlflowApi(lambda: address, timing=Timing(sleep=lambda _: None))
         with pytest.raises(PermanentError, match="400"):
             api.get("x", {}, kind="thing", name="x")
         api.close()
 
     def test_a_server_that_is_not_there_is_a_temporary_failure(self) -> None:
-        api = MlflowApi(lambda: "http://127.0.0.1:9", sleep=lambda _: None)
+        api = MlflowApi(lambda: "http://127.0.0.1:9", timing=Timing(sleep=lambda _: None))
         with pytest.raises(TemporaryError, match=r"127\.0\.0\.1:9"):
             api.get("x", {}, kind="thing", name="x")
         api.close()

@@ -30,7 +30,7 @@ class EventGridBus:
 
         Args:
             endpoint: Of the topic, such as https://headrace.westeurope-1.eventgrid.azure.net/api/events.
-            client: Further arguments of the client.
+            client: Further options of each call.
         """
         self._endpoint = endpoint
         self._credential = credential
@@ -40,7 +40,7 @@ class EventGridBus:
     def _client(self) -> EventGridPublisherClient:
         from azure.eventgrid import EventGridPublisherClient
 
-        return EventGridPublisherClient(self._endpoint, self._credential, **RETRIES, **self._options)
+        return EventGridPublisherClient(self._endpoint, self._credential)
 
     def publish(
         self, *, event_id: str, event_type: str, subject: str, data: Mapping[str, object], at: datetime
@@ -57,4 +57,5 @@ class EventGridBus:
             data_version=_DATA_VERSION,
         )
         with azure_calls(f"publishing '{event_type}' to the topic"):
-            self._client.send(event)
+            # Of options that are given to the client itself nothing arrives: for a topic it makes another one without them.
+            self._client.send(event, **RETRIES, **self._options)

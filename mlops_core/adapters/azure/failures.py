@@ -3,13 +3,14 @@ What the SDKs raise, as our own errors: whether repeating helps, after how long,
 
 Nothing of an SDK leaves an adapter. The SDKs' own retries (see `RETRIES`) are the one layer that repeats within a call,
 for tables and queues `storage_calls.py` is; what still fails is a `TemporaryError`, and the queue or Event Grid delivers
-again.
+again. So is what Azure wants to be asked for again much later: the SDKs would sleep as long as `Retry-After` says, an hour
+where a subscription is throttled, in a function that is paid meanwhile and ended after ten minutes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,22 +21,53 @@ from mlops_core.domain.errors import HeadraceError, NotFoundError, PermanentErro
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
+    from azure.core.pipeline import PipelineResponse
 
-RETRIES: dict[str, Any] = {
+_TIMES: dict[str, Any] = {
     "retry_total": 2,
     "retry_connect": 2,
     "retry_read": 2,
     "retry_status": 2,
-    "retry_backoff_factor": 0.4,
-    "retry_backoff_max": 5,
     "connection_timeout": 5,
     "read_timeout": 60,
 }
-"""
-Options of azure-core's retry policy: at most three tries of a call, `Retry-After` kept, short enough for a function.
-Source: azure.core.pipeline.policies.RetryPolicy.
-"""
+_LONGEST_WAIT_SECONDS = 10.0
 
+
+class AskedToWaitError(Exception):
+    """Azure asks to wait for longer than a function call does; `azure_calls` makes a `TemporaryError` of it."""
+
+    def __init__(self, answer: HttpResponseError) -> None:
+        super().__init__(str(answer))
+        self.answer = answer
+
+
+def _leave_long_waits(response: PipelineResponse[Any, Any]) -> None:
+    """End a call whose repeat has to wait for long: azure-core's retries do not know what is raised here."""
+    from azure.core.exceptions import HttpResponseError
+
+    if response.http_response.status_code < HTTPStatus.BAD_REQUEST:
+        return
+    asked = _asked_seconds(response.http_response.headers)
+    if asked is not None and asked > _LONGEST_WAIT_SECONDS:
+        raise AskedToWaitError(HttpResponseError(response=response.http_response))
+
+
+RETRIES: dict[str, Any] = {
+    **_TIMES,
+    "retry_backoff_factor": 0.4,
+    "retry_backoff_max": 5,
+    "raw_response_hook": _leave_long_waits,
+}
+"""
+Options of azure-core's policies: at most three tries of a call, `Retry-After` kept, short enough for a function.
+Source: azure.core.pipeline.policies.RetryPolicy, which the hook of CustomHookPolicy is within.
+"""
+BLOB_RETRIES: dict[str, Any] = {**_TIMES, "initial_backoff": 0.4, "increment_base": 2, "random_jitter_range": 0.2}
+"""
+The same for blobs, whose policy is another one and would wait 15 seconds before its first repeat.
+Source: azure.storage.blob.ExponentialRetry.
+"""
 _REPEAT = frozenset({408, 429, 500, 502, 503, 504})
 _WORDS = 600
 
@@ -62,6 +94,8 @@ def azure_calls(doing: str) -> Iterator[None]:
         yield
     except HeadraceError:
         raise
+    except AskedToWaitError as wait:
+        raise _of_response(doing, wait.answer) from wait.answer
     except ClientAuthenticationError as error:
         if error.status_code in _REPEAT:
             raise _temporary(doing, error) from error
@@ -102,9 +136,10 @@ def _temporary(doing: str, error: HttpResponseError) -> TemporaryError:
 
 def retry_after(error: HttpResponseError) -> float | None:
     """Read how long Azure asks to wait, in seconds; it may be told in seconds, milliseconds or as a date (RFC 9110)."""
-    if error.response is None:
-        return None
-    headers = error.response.headers
+    return None if error.response is None else _asked_seconds(error.response.headers)
+
+
+def _asked_seconds(headers: Mapping[str, str]) -> float | None:
     for name, per_second in (("retry-after-ms", 1000), ("x-ms-retry-after-ms", 1000), ("retry-after", 1)):
         text = headers.get(name)
         if not text:

@@ -52,6 +52,8 @@ _LOG_SECONDS = 20.0
 _TAIL_BYTES = 65_536
 _CHUNK_BYTES = 65_536
 _MOST_CHILDREN = 500
+_DEEPEST_NESTING = 5
+_WORDS = 400
 
 
 class AzureMlJobRunner:
@@ -116,8 +118,7 @@ class AzureMlJobRunner:
         if job is None or self._outcome(name, _word(job.status)) is not None:
             return
         with azure_calls(f"cancelling job '{name}'"):
-            # Not waited for: the poller that comes back is let go.
-            self._workspace.client.jobs.begin_cancel(name)
+            self._begin_cancel(name)
 
     def progress(self, name: JobName, *, after: int = 0) -> Sequence[JobProgress]:
         """
@@ -140,7 +141,7 @@ class AzureMlJobRunner:
         if self._find(name) is None:
             raise NotFoundError("log of job", name, advice="The job was not submitted yet.")
         for each in [name, *(str(child.name) for child in self._children(name))]:
-            for path, address in self._log_files(each):
+            for path, address in _logs_of(self._details(each)):
                 yield f"\n--- {each}: {path}\n".encode()
                 yield from self._read(address)
 
@@ -179,20 +180,37 @@ class AzureMlJobRunner:
         if not seconds or started is None or self._clock.now() - started < timedelta(seconds=seconds):
             return None
         with azure_calls(f"cancelling job '{name}'"):
-            self._workspace.client.jobs.begin_cancel(name)
+            self._begin_cancel(name)
         return JobStatus(name, "failed", f"the job ran into its timeout of {seconds:.0f} s", "", started)
 
+    def _begin_cancel(self, name: str) -> None:
+        # Without a poller, which would go on asking in a thread of its own.
+        self._workspace.client.jobs.begin_cancel(name, polling=False)
+
     def _failure(self, name: JobName, job: Any) -> tuple[str, str]:
-        """Say which step failed, with the lines of its log that matter."""
-        failed = next(
-            (child for child in self._children(name) if _word(child.status) in ("Failed", "NotResponding")), None
-        )
-        who = str(failed.name) if failed is not None else name
+        """Say which step failed and what Azure ML says of it, with the lines of its log that matter."""
+        failed = self._failed_step(name)
+        details = self._details(str(failed.name) if failed is not None else name)
         tail = ""
-        for _, address in self._log_files(who):
+        for _, address in _logs_of(details):
             tail = cut(self._tail(address)) or tail
         shown = f"step '{failed.display_name or failed.name}' failed" if failed is not None else "the job failed"
-        return f"{shown} in Azure ML{self._link(job)}", tail
+        told = _told(details)
+        return f"{shown} in Azure ML{self._link(job)}{f': {told}' if told else ''}", tail
+
+    def _failed_step(self, name: str) -> Any:
+        """Find the innermost step that failed: of a nested pipeline its step, of a sweep its trial, whose logs tell."""
+        found = None
+        for _ in range(_DEEPEST_NESTING):
+            try:
+                children = self._children(name)
+            except NotFoundError:
+                return found
+            failed = next((child for child in children if _word(child.status) in ("Failed", "NotResponding")), None)
+            if failed is None:
+                return found
+            found, name = failed, str(failed.name)
+        return found
 
     def _link(self, job: Any) -> str:
         address = getattr(job, "studio_url", None)
@@ -204,12 +222,10 @@ class AzureMlJobRunner:
             children = [child for child in found if child is not None]
         return sorted(children, key=lambda child: (_created_at(child) or datetime.max.replace(tzinfo=UTC), child.name))
 
-    def _log_files(self, name: str) -> list[tuple[str, str]]:
-        """Find what a job wrote: azure-ai-ml's own `stream` asks the same, and has no public form that does not wait."""
+    def _details(self, name: str) -> Any:
+        """Read what a job wrote and why it failed: `stream` of azure-ai-ml asks the same, and only in a form that waits."""
         with azure_calls(f"reading the logs of job '{name}'"):
-            details = self._workspace.client.jobs._runs_operations.get_run_details(name)  # noqa: SLF001 - see above
-        files = dict(details.log_files or {})
-        return sorted((path, address) for path, address in files.items() if path.startswith("user_logs/"))
+            return self._workspace.client.jobs._runs_operations.get_run_details(name)  # noqa: SLF001 - see above
 
     def _read(self, address: str) -> Iterator[bytes]:
         try:
@@ -229,6 +245,19 @@ class AzureMlJobRunner:
         except (httpx.TransportError, ValueError):
             return ""
         return answer.text[-_TAIL_BYTES:] if answer.is_success else ""
+
+
+def _logs_of(details: Any) -> list[tuple[str, str]]:
+    """List a job's logs with their addresses: its own; of one that never came to write any, Azure ML's about it."""
+    files = sorted(dict(details.log_files or {}).items())
+    own = [(path, address) for path, address in files if path.startswith("user_logs/")]
+    # Of what it keeps besides, the build of the image is what a project can have broken; the last that is read counts.
+    return own or sorted(files, key=lambda entry: "image_build" in entry[0])
+
+
+def _told(details: Any) -> str:
+    error = getattr(getattr(details, "error", None), "error", None)
+    return " ".join(str(getattr(error, "message", None) or "").split())[:_WORDS]
 
 
 def _word(status: object) -> str:

@@ -8,6 +8,7 @@ metrics, and its tags lead up to the pipeline job, which is the one that the con
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,9 @@ _PARENT_TAG = "mlflow.parentRunId"
 _DEEPEST_NESTING = 20
 # Steps of one pipeline register few versions; the listing ends where older ones than the job begin, or here.
 _MOST_LOOKED_AT = 100
+_MOST_REMEMBERED = 200
+# A version of a data asset, as its id in the resource manager or in the short form.
+_DATA = re.compile(r"(?:.*/data/|azureml:)(?P<name>[^/:]+)(?:/versions/|:)(?P<version>[^/:]+)")
 
 
 class AzureMlModelRegistry:
@@ -32,6 +36,7 @@ class AzureMlModelRegistry:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._data: dict[str, str | None] = {}
 
     def version(self, model: ModelName, version: ModelVersion) -> RegisteredVersion:
         """Read one version. Raises: NotFoundError, TemporaryError."""
@@ -80,16 +85,32 @@ class AzureMlModelRegistry:
 
     def _registered(self, entry: Any) -> RegisteredVersion:
         run = self._run(str(entry.job_name)) if entry.job_name else {}
+        job_name = self._root(str(entry.job_name), run) if entry.job_name else None
         return RegisteredVersion(
             model=ModelName(str(entry.name)),
             version=ModelVersion(str(entry.version)),
-            job_name=self._root(str(entry.job_name), run) if entry.job_name else None,
+            job_name=job_name,
             metrics=latest(run.get("data", {}).get("metrics", [])),
             tags=dict(entry.tags or {}),
             created_at=_created_at(entry),
-            data_version=data_version(run),
+            data_version=data_version(run) or (self._data_of(job_name) if job_name else None),
             uri=str(entry.path or ""),
         )
+
+    def _data_of(self, job_name: JobName) -> str | None:
+        """Name the versions of data assets that a job was given; a job's inputs never change."""
+        if job_name not in self._data:
+            try:
+                with azure_calls(f"reading job '{job_name}'"):
+                    job = self._workspace.client.jobs.get(job_name)
+            except NotFoundError:
+                return None
+            if len(self._data) >= _MOST_REMEMBERED:
+                self._data.clear()
+            paths = [_path_of(given) for given in (getattr(job, "inputs", None) or {}).values()]
+            named = {f"{found['name']}:{found['version']}" for path in paths if (found := _DATA.fullmatch(path))}
+            self._data[job_name] = ",".join(sorted(named)) or None
+        return self._data[job_name]
 
     def _run(self, run_id: str) -> Json:
         """Read a run; one that was deleted is as if the version had none."""
@@ -111,6 +132,16 @@ class AzureMlModelRegistry:
             run_id = tags[_PARENT_TAG]
             run = self._run(run_id)
         return JobName(run_id)
+
+
+def _path_of(given: Any) -> str:
+    """Read where a job's input leads; the client raises for one that is a plain value."""
+    from azure.ai.ml.exceptions import ValidationException
+
+    try:
+        return str(getattr(given, "path", None) or "")
+    except ValidationException:
+        return ""
 
 
 def _created_at(entry: Any) -> datetime:
