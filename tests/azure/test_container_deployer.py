@@ -191,6 +191,10 @@ def test_a_group_of_somebody_else_is_not_taken_over(azure: ContainerBench) -> No
     azure.deployer(owner="another").create(request_for())
     with pytest.raises(PermanentError, match="is not Headrace's"):
         azure.deployer().create(request_for())
+    assert azure.deployer().status(request_for().name).state == "absent", "traffic must never be led to it"
+    assert azure.deployer().address(request_for().name) is None
+    azure.deployer().delete(request_for().name)
+    assert list(azure.containers.groups) == ["diabetes-v1"], "nor is it deleted when the run that met it tidies up"
 
 
 def test_secrets_go_to_azure_and_nowhere_else(azure: ContainerBench, caplog: pytest.LogCaptureFixture) -> None:

@@ -40,7 +40,15 @@ class ContainerGroups:
         return ContainerInstanceManagementClient(self._credential, self._options.subscription, **given)
 
     def find(self, name: DeploymentName) -> Any:
-        """Read a deployment's group; None where there is none. Raises: TemporaryError, PermanentError."""
+        """
+        Read a deployment's group; None where there is none, or one that is somebody else's.
+
+        Raises: TemporaryError, PermanentError.
+        """
+        group = self._read(name)
+        return group if group is not None and self._is_ours(group) else None
+
+    def _read(self, name: DeploymentName) -> Any:
         try:
             with azure_calls(f"reading container group '{group_of(name)}'"):
                 return self._client.container_groups.get(self._options.resource_group, group_of(name))
@@ -63,10 +71,10 @@ class ContainerGroups:
             PermanentError: A group of this name is somebody else's.
             TemporaryError: It is still being deleted.
         """
-        group = self.find(name)
+        group = self._read(name)
         if group is None:
             return False
-        if (group.tags or {}).get(OWNER_TAG) != self._options.owner:
+        if not self._is_ours(group):
             raise PermanentError(
                 f"Container group '{group.name}' is there, but is not Headrace's: its tag '{OWNER_TAG}' is not "
                 f"'{self._options.owner}'. Delete it, or give Headrace a resource group of its own."
@@ -77,6 +85,9 @@ class ContainerGroups:
                 retry_after_seconds=_GOING_SECONDS,
             )
         return True
+
+    def _is_ours(self, group: Any) -> bool:
+        return bool((group.tags or {}).get(OWNER_TAG) == self._options.owner)
 
     def put(self, request: DeploymentRequest, group: Any) -> None:
         """
@@ -103,7 +114,17 @@ class ContainerGroups:
             raise refusal.error from cause
 
     def delete(self, name: DeploymentName) -> bool:
-        """Begin to delete a group; tell whether there was one."""
+        """
+        Begin to delete a group; tell whether there was one.
+
+        One of this name that is somebody else's stays: the run that could not have it tidies up after itself too.
+        """
+        group = self._read(name)
+        if group is None or judge(group).state == "absent":
+            return False
+        if not self._is_ours(group):
+            log.warning("container group is not Headrace's and stays", extra={"group": group.name, "deployment": name})
+            return False
         try:
             with azure_calls(f"deleting container group '{group_of(name)}'"):
                 # Not waited for: the poller that comes back is let go.

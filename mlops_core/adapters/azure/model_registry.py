@@ -27,8 +27,8 @@ _DEEPEST_NESTING = 20
 # Steps of one pipeline register few versions; the listing ends where older ones than the job begin, or here.
 _MOST_LOOKED_AT = 100
 _MOST_REMEMBERED = 200
-# A version of a data asset, as its id in the resource manager or in the short form.
-_DATA = re.compile(r"(?:.*/data/|azureml:)(?P<name>[^/:]+)(?:/versions/|:)(?P<version>[^/:]+)")
+# A version of a data asset: its id in the resource manager, or the short form, which the client gives back bare.
+_DATA = re.compile(r"(?:.*/data/|azureml:)?(?P<name>[\w.-]+)(?:/versions/|:)(?P<version>[\w.-]+)")
 
 
 class AzureMlModelRegistry:
