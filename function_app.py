@@ -200,6 +200,14 @@ def show_log(req: func.HttpRequest) -> func.HttpResponse:
     return _http(asking.show_log, req)
 
 
+@app.route("deployments", methods=["GET"])
+def list_deployments(req: func.HttpRequest) -> func.HttpResponse:
+    """List the deployments, and which of them no model needs."""
+    from handlers import asking
+
+    return _http(asking.list_deployments, req)
+
+
 @app.route("models", methods=["GET"])
 def list_models(req: func.HttpRequest) -> func.HttpResponse:
     """List the models in service."""

@@ -1,5 +1,5 @@
 """
-Write the pages that say what the code says: states, mlops.yaml, command line, HTTP.
+Write the pages that say what the code says: states, mlops.yaml, settings, command line, HTTP.
 
 Run by `make docs`; a test runs it too and fails when a page is stale.
 """
@@ -135,6 +135,64 @@ def _default(value: dict[str, Any]) -> str:
     return f"`{default}`" if not isinstance(default, list) else f"`[{', '.join(map(str, default))}]`"
 
 
+def settings() -> str:
+    """Write the reference of the settings: each with the text that stands under it."""
+    from mlops_core import settings as module
+
+    told = _texts_under_fields(Path(str(module.__file__)).read_text(encoding="utf-8"), "Settings")
+    lines = [
+        "# Settings",
+        _NOTE,
+        "What the operator decides, as environment variables of whoever runs Headrace: a person on a laptop, the function",
+        "app's settings on Azure, which `infra/modules/functions.bicep` writes. They are read once, at the first call; all",
+        "that is wrong is told in one message, with each variable's name and never its value. Secrets may be references to",
+        "Key Vault, and one that was not resolved is told too. What belongs to one model is in",
+        "[mlops.yaml](mlops-yaml.md) instead; the scoring app has [options of its own](serving.md).",
+    ]
+    for title, azure in (("Both backends and the laptop", False), ("Azure", True)):
+        lines += ["", f"## {title}", "", "| variable | what it is | default | meaning |", "| --- | --- | --- | --- |"]
+        for name, field in module.Settings.model_fields.items():
+            text = told[name]
+            if text.startswith("Azure: ") is not azure:
+                continue
+            variable = str(field.validation_alias or f"HEADRACE_{name.upper()}")
+            text = text.removeprefix("Azure: ").replace("|", "\\|")
+            needed = "**needed**" if azure and name in module.NEEDED_ON_AZURE else _default_of_setting(field)
+            lines.append(
+                f"| `{variable}` | {_kind_of_setting(field.annotation)} | {needed} | {text[:1].upper()}{text[1:]} |"
+            )
+    return "\n".join([*lines, ""])
+
+
+def _texts_under_fields(source: str, name: str) -> dict[str, str]:
+    """Read the text that stands under each field of a class."""
+    import ast
+    import itertools
+
+    body = next(node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name)
+    return {
+        field.target.id: " ".join(str(text.value.value).split())
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
+def _kind_of_setting(annotation: Any) -> str:
+    text = str(annotation)
+    if "Literal" in text:
+        return " or ".join(f"`{word}`" for word in annotation.__args__)
+    kinds = {"dict": "JSON", "SecretStr": "secret", "Path": "folder", "int": "whole number", "float": "number"}
+    return next((kind for part, kind in kinds.items() if part in text), "text")
+
+
+def _default_of_setting(field: Any) -> str:
+    default = field.get_default(call_default_factory=True)
+    return f"`{default}`" if default not in (None, {}) else ""
+
+
 def commands() -> str:
     """Write the reference of the command line."""
     import typer
@@ -204,7 +262,13 @@ def _word(value: Any) -> str:
     return str(getattr(value, "value", value))
 
 
-PAGES = {"states.md": states, "mlops-yaml.md": manifest, "cli.md": commands, "http-api.md": routes}
+PAGES = {
+    "states.md": states,
+    "mlops-yaml.md": manifest,
+    "settings.md": settings,
+    "cli.md": commands,
+    "http-api.md": routes,
+}
 
 
 def main() -> None:

@@ -52,6 +52,11 @@ def show_model(app: Application, request: Request) -> Answer:
     return json_answer(app.queries.model(ModelName(request.params["model"])))
 
 
+def list_deployments(app: Application, _: Request) -> Answer:
+    """List the deployments, and which of them no model needs."""
+    return json_answer(app.queries.deployments())
+
+
 def list_versions(app: Application, request: Request) -> Answer:
     """List the registered versions of a model with their metrics."""
     return json_answer(app.queries.versions(ModelName(request.params["model"])))

@@ -19,10 +19,12 @@ from mlops_core.domain.errors import PermanentError
 
 # What Azure's platform puts in the place of a reference that it could not resolve is the reference itself.
 _REFERENCE = "@Microsoft.KeyVault("
-_NEEDED_ON_AZURE = (
+NEEDED_ON_AZURE = (
     "subscription", "resource_group", "location", "workspace", "topic_endpoint", "registry", "serving_identity",
     "serving_client_id",
 )  # fmt: skip
+"""The fields without which the Azure backend does not start; it also needs one of the two that name a storage account."""
+_INSIGHTS = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 
 
 def _json(value: object) -> object:
@@ -98,11 +100,11 @@ class Settings(BaseSettings):
     """Azure: client id of the controller's own managed identity. None for the one that the environment names."""
 
     storage: SecretStr | None = None
-    """Azure: connection string of the storage account, for Azurite. On Azure there is none: see the next."""
+    """Azure: connection string of the storage account, for Azurite. On Azure there is none: see the next one."""
 
     storage_account: str | None = Field(None, validation_alias="HEADRACE_STORAGE__accountName")
-    """Azure: name of the storage account of runs, models and effects, opened with the controller's identity. It is
-    `HEADRACE_STORAGE__accountName`, which the queue trigger reads too."""
+    """Azure: name of the storage account of runs, models and effects, opened with the controller's identity. The queue
+    trigger reads it too. Needed, unless `HEADRACE_STORAGE` is there."""
 
     subscription: str | None = None
     """Azure: id of the subscription of everything below."""
@@ -145,9 +147,9 @@ class Settings(BaseSettings):
     """Azure: id of the Log Analytics workspace that gets the containers' output."""
 
     log_analytics_key: SecretStr | None = None
-    """Azure: its key."""
+    """Azure: key of that Log Analytics workspace."""
 
-    insights: SecretStr | None = Field(None, validation_alias="APPLICATIONINSIGHTS_CONNECTION_STRING")
+    insights: SecretStr | None = Field(None, validation_alias=_INSIGHTS)
     """Azure: connection string of Application Insights, which gets one trace per run. None tells nobody."""
 
     @property
@@ -192,7 +194,7 @@ def read_settings() -> Settings:
 
 def _name_of(place: tuple[int | str, ...]) -> str:
     first, *rest = (str(part) for part in place)
-    name = first if first.startswith("HEADRACE_") else f"HEADRACE_{first.upper()}"
+    name = first if first.startswith("HEADRACE_") or first == _INSIGHTS else f"HEADRACE_{first.upper()}"
     return ".".join([name, *rest])
 
 
@@ -202,14 +204,14 @@ def _unresolved(environment: dict[str, str]) -> list[str]:
         f"{name}: the Key Vault reference was not resolved. See that the secret exists and that the controller's identity "
         "has the role 'Key Vault Secrets User'."
         for name, value in sorted(environment.items())
-        if name.startswith("HEADRACE_") and value.startswith(_REFERENCE)
+        if (name.startswith("HEADRACE_") or name == _INSIGHTS) and value.startswith(_REFERENCE)
     ]
 
 
 def _missing_on_azure(found: Settings) -> list[str]:
     problems = [
         f"HEADRACE_{name.upper()}: is needed with HEADRACE_BACKEND=azure; infra/modules/functions.bicep sets it."
-        for name in _NEEDED_ON_AZURE
+        for name in NEEDED_ON_AZURE
         if not getattr(found, name)
     ]
     if found.storage is None and found.storage_account is None:

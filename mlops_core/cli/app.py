@@ -39,6 +39,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     asking.show,
     asking.logs,
     asking.models,
+    asking.deployments,
     asking.predict,
     steering.retrain,
     steering.approve,

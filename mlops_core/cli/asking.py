@@ -93,6 +93,18 @@ def models(
             out.print("No model is in service yet. Push a project: git push headrace main")
 
 
+def deployments(*, as_json: Json = False) -> None:
+    """List the deployments of all versions: what they say of themselves, and which of them no model needs."""
+    with told_errors():
+        view = api().get("/deployments")
+        if as_json:
+            print_json(view)
+        elif view["deployments"]:
+            out.print(story.deployments_table(view["deployments"]))
+        else:
+            out.print("No version is deployed yet. Push a project: git push headrace main")
+
+
 def predict(
     model: Annotated[str, typer.Argument(help="Name of a model in service.")],
     file: Annotated[Path, typer.Argument(help="JSON file with the request's body, or - for standard input.")],

@@ -101,6 +101,15 @@ def models_table(models: Iterable[View], base_url: str) -> Table:
     return table
 
 
+def deployments_table(deployments: Iterable[View]) -> Table:
+    """List deployments, and say which of them were left behind."""
+    table = Table("deployment", "state", "address", "", box=None, header_style="dim")
+    for each in deployments:
+        left = "" if each["needed"] else "no model needs it: delete it where it runs, it may cost money"
+        _row(table, each["name"], each["state"], each["address"] or "-", left or each["reason"])
+    return table
+
+
 def versions_table(versions: Iterable[View]) -> Table:
     """List the registered versions of a model."""
     table = Table("version", "registered", "job", "metrics", box=None, header_style="dim")

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlops_core.domain import events as ev
 from mlops_core.domain.errors import NotFoundError
-from mlops_core.domain.ids import JobName, ModelName, ProjectName, RunId
+from mlops_core.domain.ids import JobName, ModelName, ProjectName, RunId, deployment_of_version
 from mlops_core.domain.run import Run, State
 from mlops_core.ports import DeadLetter, HistoryEntry, ProjectRecord, RegisteredVersion
 from mlops_core.services.progress import Position, RunProgress, durations
@@ -85,6 +85,33 @@ class Queries:
             "releasing": record.lock.model_dump(mode="json") if record.lock else None,
             "address": f"/api/models/{name}/score" if record.champion else None,
             "ledger": [entry.model_dump(mode="json") for entry in ledger],
+        }
+
+    def deployments(self) -> View:
+        """
+        List all deployments, and whether a model needs them: one that none needs was left behind, and may cost money.
+
+        The models are read last, so that what is released meanwhile is not taken for left behind.
+        """
+        found = self._world.deployer.list()
+        needed = {
+            deployment_of_version(name, each.version)
+            for name in self._world.models.names()
+            for record in [self._world.models.load(name).value]
+            for each in (record.champion, record.lock)
+            if each is not None and each.version is not None
+        }
+        return {
+            "deployments": [
+                {
+                    "name": status.name,
+                    "state": status.state,
+                    "address": status.address,
+                    "reason": status.reason,
+                    "needed": status.name in needed,
+                }
+                for status in sorted(found, key=lambda status: status.name)
+            ]
         }
 
     def versions(self, name: ModelName) -> View:

@@ -179,12 +179,11 @@ def test_an_address_is_asked_for_once_in_seconds(azure: ContainerBench) -> None:
     assert re.fullmatch(r"http://diabetes-v1\..+\.azurecontainer\.io:5001", str(addresses.pop()))
 
 
-def test_only_our_own_groups_are_listed_and_orphans_among_them_found(azure: ContainerBench) -> None:
+def test_only_our_own_groups_are_listed(azure: ContainerBench) -> None:
     for number in (1, 2):
         azure.deployer().create(request_for(number))
     azure.deployer(owner="another").create(request_for(3))
     assert [status.name for status in azure.deployer().list()] == ["diabetes-v1", "diabetes-v2"]
-    assert azure.deployer().orphans({DeploymentName("diabetes-v2")}) == ["diabetes-v1"]
 
 
 def test_a_group_of_somebody_else_is_not_taken_over(azure: ContainerBench) -> None:

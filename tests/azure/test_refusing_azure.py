@@ -146,7 +146,7 @@ class Bench:
         name = request_for().name
         return [
             lambda: _same(runner.status(RUNNING) is not None, True),
-            lambda: _same(deployer.orphans({name}), []),
+            lambda: _same(deployer._groups.names(), [name]),
             lambda: _same(registry.models() is not None, True),
             lambda: _same(
                 len(self.workspace.mlflow.get("experiments/search", {"max_results": 1}, kind="x", name="x")) > 0, True

@@ -25,8 +25,9 @@ TOOL = CHECKOUT.parent / "shared" / "functions_worker"
 SAMPLES = CHECKOUT.parent / "shared" / "contracts"
 VENV = CHECKOUT / ".headrace" / "worker313"
 FUNCTIONS = {
-    "decide", "health", "list_dead_letters", "list_models", "list_projects", "list_runs", "list_versions", "reconcile",
-    "reconcile_heads", "replay_dead_letter", "retrain", "rollback", "score", "show_dead_letter", "show_log",
+    "decide", "health", "list_dead_letters", "list_deployments", "list_models", "list_projects", "list_runs",
+    "list_versions", "reconcile", "reconcile_heads", "replay_dead_letter", "retrain", "rollback", "score",
+    "show_dead_letter", "show_log",
     "show_model", "show_progress", "show_run", "take_deployment_event", "take_effect", "take_git_push", "take_ml_event",
     "take_webhook",
 }  # fmt: skip

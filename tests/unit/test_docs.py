@@ -13,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from mlops_core.settings import Settings
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,11 +27,21 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["states.md", "mlops-yaml.md", "cli.md", "http-api.md"])
+@pytest.mark.parametrize("page", ["states.md", "mlops-yaml.md", "settings.md", "cli.md", "http-api.md"])
 def test_a_generated_page_is_not_stale(page: str) -> None:
     written = (ROOT / "docs" / page).read_text(encoding="utf-8")
 
     assert written == generator().PAGES[page](), f"docs/{page} is stale: run 'make docs'"
+
+
+def test_every_setting_is_documented_under_the_name_that_is_read() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| (.+) \|$", (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    known = {str(field.validation_alias or f"HEADRACE_{name.upper()}") for name, field in Settings.model_fields.items()}
+
+    assert {name for name, _ in rows} == known
+    assert all(len(text.split()) > 2 for _, text in rows)
 
 
 def test_every_public_function_and_class_of_the_core_says_what_it_is_for() -> None:

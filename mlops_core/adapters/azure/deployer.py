@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -175,10 +175,6 @@ class ContainerDeployer:
         """Tell how all deployments of this Headrace stand, asking for each: a listing does not say whether they run."""
         found = [self.status(name) for name in self._groups.names()]
         return [status for status in found if status.state != "absent"]
-
-    def orphans(self, needed: Collection[DeploymentName]) -> Sequence[DeploymentName]:
-        """List the deployments of this Headrace that nobody needs: they cost money until they are deleted."""
-        return [name for name in self._groups.names() if name not in needed]
 
     @functools.cached_property
     def _http(self) -> httpx.Client:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from builders import Bench
 from commands import Headrace
 
 from mlops_core.cli.story import length
-from mlops_core.domain.ids import ModelVersion
+from mlops_core.domain.ids import DeploymentName, ModelVersion
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,18 @@ def test_lists_show_what_is_there(bench: Bench, headrace: Headrace, address: str
     assert (champion["champion"]["version"], champion["previous"]["version"]) == (ModelVersion("2"), ModelVersion("1"))
 
 
+def test_a_deployment_that_no_model_needs_is_told(bench: Bench, headrace: Headrace) -> None:
+    bench.deliver(bench.push(1))
+    bench.deployer.make_ready(DeploymentName("diabetes-v9"))
+
+    told = headrace("deployments").stdout.splitlines()
+    view = json.loads(headrace("deployments", "--json").stdout)["deployments"]
+
+    assert [each["needed"] for each in view] == [True, False]
+    assert ["no model needs it" in line for line in told[1:]] == [False, True]
+
+
 def test_empty_lists_say_how_to_begin(bench: Bench, headrace: Headrace) -> None:
     assert headrace("runs").stdout == "No run yet. Push: git push headrace main\n"
     assert headrace("models").stdout.startswith("No model is in service yet.")
+    assert headrace("deployments").stdout.startswith("No version is deployed yet.")

@@ -67,6 +67,11 @@ def test_a_reference_that_was_not_resolved_is_told_once(monkeypatch: pytest.Monk
     assert text.count("HEADRACE_WEBHOOK_SECRETS") == 1
 
 
+def test_a_reference_to_the_traces_place_is_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = told(monkeypatch, APPLICATIONINSIGHTS_CONNECTION_STRING="@Microsoft.KeyVault(SecretUri=https://v/secrets/i)")
+    assert "\nAPPLICATIONINSIGHTS_CONNECTION_STRING: the Key Vault reference was not resolved" in text
+
+
 def test_json_that_is_none_is_told_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
     text = told(monkeypatch, HEADRACE_HOSTS='{"github": "geheim')
     assert "HEADRACE_HOSTS: Value error, is no JSON, at character 11" in text

@@ -18,6 +18,7 @@ from mlops_core import bootstrap
 ROUTES = {
     ("GET", "dead-letters", "FUNCTION"),
     ("GET", "dead-letters/{letter_id}", "FUNCTION"),
+    ("GET", "deployments", "FUNCTION"),
     ("GET", "health", "ANONYMOUS"),
     ("GET", "models", "FUNCTION"),
     ("GET", "models/{model}", "FUNCTION"),
