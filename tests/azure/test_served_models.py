@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pickle
@@ -23,12 +24,14 @@ from arm_registry import REGISTRY, Registry
 from azure.storage.blob import BlobServiceClient, ContainerClient
 from builders import PROJECT, commit_id
 from container_bench import ContainerBench, container_bench
+from hostile_models import hostile_models
 from tls import Certificate
 
+from mlops_core.adapters.azure.image_context import make_context
 from mlops_core.adapters.azure.scoring_image import ImageOptions, ScoringImages
 from mlops_core.adapters.azure.served_files import ServedFilesStore
 from mlops_core.adapters.azure.source import CommitFiles
-from mlops_core.domain.errors import BadInputError, NotFoundError, PermanentError
+from mlops_core.domain.errors import BadInputError, HeadraceError, NotFoundError, PermanentError
 from mlops_core.domain.ids import ModelName, ModelVersion, deployment_of_version
 from mlops_core.domain.project import Build, ProjectSpec, Serve, Train
 from mlops_core.ports import DeploymentRequest, DeploymentStatus, RegisteredVersion
@@ -283,3 +286,17 @@ def test_a_models_own_environment_cannot_blow_up_the_controller(store: Store) ->
     store.put("12", {"conda.yaml": "\n".join(lines).encode()})
     with pytest.raises(BadInputError, match="expands to more"):
         store.served().environment_of(request_for("12"))
+
+
+def test_twenty_hostile_models_run_no_code_in_the_controller(store: Store, tmp_path: Path) -> None:
+    """RELIABILITY 23; on a laptop: `tests/faults/test_hostile_models.py`."""
+    canary, served = tmp_path / "canary", store.served()
+    models = hostile_models(canary)
+    for number, files in enumerate(models.values()):
+        store.put(f"h{number}", files)
+        request = request_for(f"h{number}")
+        assert served.files_of(request).model_digest.startswith("sha256:")
+        with contextlib.suppress(HeadraceError):
+            assert len(make_context(served.environment_of(request)).archive) < 2_000_000
+    assert len(models) == 20
+    assert not canary.exists()

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import yaml
-
 from mlops_core import serving
 from mlops_core.adapters.local.model_files import ModelFiles
-from mlops_core.domain.errors import PermanentError
+from mlops_core.domain.errors import BadInputError, PermanentError
 from mlops_core.domain.ids import CommitId
 from mlops_core.domain.project import Local
+from mlops_core.pipelines.documents import MAX_FILE_BYTES, DocumentError, parse
 from mlops_core.pipelines.environments import EnvironmentMaker
 from mlops_core.pipelines.plan import EnvironmentSpec
 from mlops_core.ports import DeploymentRequest, ProjectRecord
@@ -134,17 +133,27 @@ def environment_of_model(model: Path, name: str) -> EnvironmentSpec | None:
     Read the environment that an MLflow model declares beside itself; None when it declares none.
 
     Only the minor version of its Python counts: MLflow notes the patch that it ran on, which need not exist elsewhere.
+
+    Raises: BadInputError: The file is no environment, or grows when it is read; whoever trained the model wrote it.
     """
     conda, pip = model / "conda.yaml", model / "requirements.txt"
     if conda.is_file():
-        content: Any = yaml.safe_load(conda.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            return EnvironmentSpec(name=name, conda=content, python_version=_python_of(content))
+        try:
+            content, _ = parse(_start_of(conda), name)
+        except DocumentError as error:
+            raise BadInputError(f"The environment of {name} cannot be read: {error.problem.message}") from error
+        return EnvironmentSpec(name=name, conda=content, python_version=_python_of(content))
     if pip.is_file():
-        lines = [line.strip() for line in pip.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in _start_of(pip).decode("utf-8-sig", errors="replace").splitlines()]
         wanted = tuple(line for line in lines if line and not line.startswith("#"))
         return EnvironmentSpec(name=name, pip_requirements=wanted)
     return None
+
+
+def _start_of(path: Path) -> bytes:
+    """Read as much of a file as is worth reading; a larger one is refused by whoever reads it."""
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def stage_serving(target: Path) -> Path:
@@ -174,7 +183,8 @@ def _tell(log: TextIO, text: str) -> None:
 
 
 def _python_of(conda: Mapping[str, Any]) -> str | None:
-    for entry in conda.get("dependencies") or ():
+    dependencies = conda.get("dependencies")
+    for entry in dependencies if isinstance(dependencies, list) else ():
         if isinstance(entry, str) and entry.replace(" ", "").startswith("python="):
             return ".".join(entry.replace(" ", "").removeprefix("python").lstrip("=").split(".")[:2])
     return None
