@@ -96,7 +96,11 @@ def test_the_context_holds_the_environment_and_the_scoring_app_alone(bench: Imag
 
 def test_a_failed_build_tells_why_with_its_log(bench: ImageBench) -> None:
     bench.images().ensure(ENVIRONMENT)
-    bench.finish("Failed", error="failed to run step ID: build", log="ERROR: No matching distribution found for pandas")
+    bench.finish(
+        "Failed",
+        error="failed to run step ID: build",
+        log="a step\n" * 20_000 + "ERROR: No matching distribution found for pandas",
+    )
     failed = bench.images().ensure(ENVIRONMENT)
     assert failed.state == "failed"
     assert "failed to run step" in failed.reason

@@ -97,12 +97,7 @@ def azure_calls(doing: str) -> Iterator[None]:
     except AskedToWaitError as wait:
         raise _of_response(doing, wait.answer) from wait.answer
     except ClientAuthenticationError as error:
-        if error.status_code in _REPEAT:
-            raise _temporary(doing, error) from error
-        raise PermanentError(
-            f"{_begin(doing)} was refused: the controller's identity got no token or has no right ({_words(error)}). "
-            "See 'Rights' in docs/azure.md for the roles that it needs."
-        ) from error
+        raise _of_identity(doing, error) from error
     except ResourceNotFoundError as error:
         raise NotFoundError("thing that was asked for", doing, advice=f"Azure says: {_words(error)}") from error
     except HttpResponseError as error:
@@ -114,6 +109,22 @@ def azure_calls(doing: str) -> Iterator[None]:
         if getattr(getattr(error, "error_type", None), "name", "") == "RESOURCE_NOT_FOUND":
             raise NotFoundError("thing that was asked for", doing, advice=f"Azure says: {_words(error)}") from error
         raise PermanentError(f"{_begin(doing)} did not work: {_words(error)}") from error
+
+
+def _of_identity(doing: str, error: HttpResponseError) -> HeadraceError:
+    if error.status_code in _REPEAT:
+        return _temporary(doing, error)
+    if error.status_code is None:
+        # Nobody refused it. The identity's endpoint is away for a moment now and then; where there is no identity at all,
+        # tries run out.
+        return TemporaryError(
+            f"{_begin(doing)} did not come to it: the controller's identity got no token ({_words(error)}). Where that "
+            "stays so, see that the function app has its identity and that HEADRACE_CLIENT_ID is the identity's."
+        )
+    return PermanentError(
+        f"{_begin(doing)} was refused: the controller's identity got no token or has no right ({_words(error)}). "
+        "See 'Rights' in docs/azure.md for the roles that it needs."
+    )
 
 
 def _of_response(doing: str, error: HttpResponseError) -> HeadraceError:

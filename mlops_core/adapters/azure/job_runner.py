@@ -17,6 +17,7 @@ import httpx
 
 from mlops_core.adapters.azure.assets import set_up_assets
 from mlops_core.adapters.azure.failures import azure_calls
+from mlops_core.adapters.azure.signed_logs import tail_of
 from mlops_core.adapters.azure.source import CommitFiles
 from mlops_core.adapters.azure.submission import (
     TIMEOUT_TAG,
@@ -49,7 +50,6 @@ _UNDER_WAY = frozenset(
      "Paused", "Unknown", "Scheduled", "None"}
 )  # fmt: skip
 _LOG_SECONDS = 20.0
-_TAIL_BYTES = 65_536
 _CHUNK_BYTES = 65_536
 _MOST_CHILDREN = 500
 _DEEPEST_NESTING = 5
@@ -193,7 +193,7 @@ class AzureMlJobRunner:
         details = self._details(str(failed.name) if failed is not None else name)
         tail = ""
         for _, address in _logs_of(details):
-            tail = cut(self._tail(address)) or tail
+            tail = cut(tail_of(self._http, address)) or tail
         shown = f"step '{failed.display_name or failed.name}' failed" if failed is not None else "the job failed"
         told = _told(details)
         return f"{shown} in Azure ML{self._link(job)}{f': {told}' if told else ''}", tail
@@ -235,16 +235,6 @@ class AzureMlJobRunner:
         except httpx.TransportError as error:
             # The address carries a signature, so nothing of it is told.
             yield f"(the rest could not be read: {type(error).__name__})\n".encode()
-
-    def _tail(self, address: str) -> str:
-        try:
-            # Blob storage knows no range from the end, so the length is asked first.
-            length = int(self._http.head(address).headers.get("content-length", 0))
-            start = max(0, length - _TAIL_BYTES)
-            answer = self._http.get(address, headers={"range": f"bytes={start}-"} if start else {})
-        except (httpx.TransportError, ValueError):
-            return ""
-        return answer.text[-_TAIL_BYTES:] if answer.is_success else ""
 
 
 def _logs_of(details: Any) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ import httpx
 
 from mlops_core.adapters.azure.failures import RETRIES, azure_calls
 from mlops_core.adapters.azure.image_context import DEFAULT_BASE, Context, make_context
+from mlops_core.adapters.azure.signed_logs import tail_of
 from mlops_core.domain.errors import NotFoundError, TemporaryError
 from mlops_core.domain.limits import LOG_LETTERS
 from mlops_core.pipelines.plan import EnvironmentSpec
@@ -38,7 +39,6 @@ _FAILED = frozenset({"failed", "canceled", "error", "timeout"})
 # A failed build is told for so long; whoever asks later, such as by a retry, gets a new one.
 _REMEMBERED = timedelta(minutes=5)
 _HTTP_SECONDS = 30.0
-_TAIL_BYTES = 65_536
 _MOST_KNOWN = 500
 
 
@@ -216,11 +216,7 @@ class ScoringImages:
                 link = self._client.runs.get_log_sas_url(*self._place, run_id).log_link
         except NotFoundError:
             return ""
-        try:
-            answer = self._http.get(str(link), headers={"range": f"bytes=-{_TAIL_BYTES}"})
-        except httpx.TransportError:
-            return ""
-        return answer.text[-LOG_LETTERS:] if answer.is_success else ""
+        return tail_of(self._http, str(link))[-LOG_LETTERS:]
 
 
 def _quiet_client() -> httpx.Client:
