@@ -254,3 +254,30 @@ def test_a_retrain_that_reuses_nothing_has_every_step_run_again(project: Project
     job = pipeline_job(project.folder, request, compute="cpu-cluster")
 
     assert bool(job.settings.force_rerun) is not reuse
+
+
+def given_inputs(project: Project, **inputs: str | int) -> JobRequest:
+    request = project.request("given-train", "train")
+    train = request.spec.train.model_copy(update={"inputs": inputs})
+    return replace(request, spec=request.spec.model_copy(update={"train": train}))
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("azureml:diabetes-data:1", "azureml:diabetes-data:1"),
+        ("data/diabetes.csv", "data/diabetes.csv"),
+    ],
+)
+def test_data_that_the_manifest_gives_is_data(project: Project, given: str, path: str) -> None:
+    inputs = pipeline_job(project.folder, given_inputs(project, patients=given, seed=3), compute="c").inputs
+
+    assert (inputs["patients"].type, inputs["seed"]) == ("uri_file", 3)
+    assert str(inputs["patients"].path).removeprefix(f"{project.folder.resolve()}/") == path
+
+
+def test_data_that_the_manifest_gives_is_in_the_repository(project: Project) -> None:
+    request = given_inputs(project, patients="/etc/hostname")
+
+    with pytest.raises(BadInputError, match=r"train\.inputs\.patients: there is no '/etc/hostname' in the repository"):
+        pipeline_job(project.folder, request, compute="c")

@@ -8,11 +8,13 @@ gives, and a compute where none is named.
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from mlops_core.adapters.azure.local_paths import check_paths, path_in
 from mlops_core.domain.errors import BadInputError
 from mlops_core.pipelines.errors import PipelineNotLocalError
 from mlops_core.ports import JobRequest
@@ -56,12 +58,15 @@ def check(root: Path, request: JobRequest) -> None:
     """
     Find what is wrong with the pipeline before anything is uploaded; azure-ai-ml lets much of it pass.
 
-    Raises: PipelineInvalidError: With every problem's file, line and key.
+    Raises:
+        BadInputError: Something leads out of the commit.
+        PipelineInvalidError: With every problem's file, line and key.
     """
     # The tags above are needed at every start of the app, what reads pipelines only here.
     from mlops_core.pipelines.loader import LoadRequest, check_pipeline
 
     pipeline = root / request.spec.train.pipeline
+    check_paths(_commit_folder(root, request), _named_files(root, request))
     if not pipeline.exists():
         raise BadInputError(
             f"{request.project.manifest}, train.pipeline: there is no '{request.spec.train.pipeline}' in the repository."
@@ -71,6 +76,23 @@ def check(root: Path, request: JobRequest) -> None:
     except PipelineNotLocalError:
         # Only a laptop cannot run it.
         return
+
+
+def _commit_folder(root: Path, request: JobRequest) -> Path:
+    """Find the folder of the commit: a project may lie in a folder of its repository, and name what lies beside."""
+    for _ in PurePosixPath(request.project.manifest).parent.parts:
+        root = root.parent
+    return root
+
+
+def _named_files(root: Path, request: JobRequest) -> Iterator[tuple[str, Path]]:
+    """List the files of YAML that `mlops.yaml` names for Azure ML, each with its key."""
+    manifest, spec = request.project.manifest, request.spec
+    yield f"{manifest}, train.pipeline", root / spec.train.pipeline
+    for number, asset in enumerate(spec.build.assets):
+        yield f"{manifest}, build.assets[{number}]", root / asset
+    if spec.build.environment is not None and spec.build.environment != "current":
+        yield f"{manifest}, build.environment", root / spec.build.environment
 
 
 def pipeline_job(root: Path, request: JobRequest, *, compute: str) -> PipelineJob:
@@ -85,12 +107,24 @@ def pipeline_job(root: Path, request: JobRequest, *, compute: str) -> PipelineJo
                 f"{request.project.manifest}, train.inputs: the pipeline has no input '{name}'. "
                 f"It has: {', '.join(sorted(job.inputs)) or 'none'}."
             )
-        job.inputs[name] = value
+        job.inputs[name] = _given(job.inputs[name], value, root, request, name)
     if job.compute is None and getattr(job.settings, "default_compute", None) is None:
         job.settings.default_compute = compute
     if not request.reuse:
         job.settings.force_rerun = True
     return job
+
+
+def _given(known: Any, value: object, root: Path, request: JobRequest, name: str) -> object:
+    """Make a value that `mlops.yaml` gives what the pipeline's own file has there: data, or a plain value."""
+    from azure.ai.ml import Input
+
+    data = getattr(known, "_data", known)
+    if not isinstance(data, Input) or not isinstance(value, str):
+        return value
+    key = f"{request.project.manifest}, train.inputs.{name}"
+    path = path_in(_commit_folder(root, request), root, value, key)
+    return Input(type=data.type, mode=data.mode, path=path)
 
 
 def tests_job(root: Path, request: JobRequest, environment: Any, *, compute: str) -> Command:
