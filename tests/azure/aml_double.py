@@ -134,8 +134,12 @@ class AzureMlDouble:
             time.sleep(0.02)
 
     def stop(self) -> None:
+        # Clients keep their connections open, and closing one over TLS waits for its other side.
+        for connection in list(self._server.server_state.connections):
+            connection.loop.call_soon_threadsafe(connection.transport.abort)
         self._server.should_exit = True
         self._thread.join(timeout=20)
+        assert not self._thread.is_alive(), "the double did not end"
         self._jobs.stop()
 
     async def _serve(self, request: Request) -> Response:

@@ -90,6 +90,7 @@ class JobHouse:
             job.processes.halt()
             if job.thread:
                 job.thread.join(timeout=30)
+        self._api.close()
 
     def find(self, name: str) -> Job | None:
         return self._jobs.get(name)

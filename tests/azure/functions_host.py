@@ -66,8 +66,11 @@ class EventGrid:
     dead: list[dict[str, Any]] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
     """Types of events that never arrive."""
+    held: list[dict[str, Any]] | None = None
+    """Where it is a list, events wait in it until `release`."""
     most_seconds: float = 0.4
     target: str = ""
+    threads: list[threading.Thread] = field(default_factory=list)
 
     def accept(self, events: Sequence[dict[str, Any]]) -> None:
         for event in events:
@@ -75,9 +78,26 @@ class EventGrid:
             function = SUBSCRIPTIONS.get(str(event["eventType"]))
             if function is None or event["eventType"] in self.lost:
                 continue
-            for _ in range(self.random.choice([1, 1, 2])):
-                wait = self.random.uniform(0, self.most_seconds)
-                threading.Thread(target=self._deliver, args=(event, function, wait), daemon=True).start()
+            if self.held is not None:
+                self.held.append(event)
+                continue
+            self._send(event, function, times=self.random.choice([1, 1, 2]))
+
+    def _send(self, event: dict[str, Any], function: str, *, times: int) -> None:
+        for _ in range(times):
+            wait = self.random.uniform(0, self.most_seconds)
+            self.threads.append(threading.Thread(target=self._deliver, args=(event, function, wait), daemon=True))
+            self.threads[-1].start()
+
+    def release(self, *, times: int) -> list[str]:
+        """Deliver what was held, the last first and each so many times; wait until all is. Returns their types."""
+        held, self.held = self.held or [], None
+        for event in reversed(held):
+            self._send(event, SUBSCRIPTIONS[str(event["eventType"])], times=times)
+        for thread in self.threads:
+            thread.join(timeout=60)
+            assert not thread.is_alive(), "an event is still being delivered"
+        return [str(event["eventType"]) for event in held]
 
     def _deliver(self, event: dict[str, Any], function: str, wait: float) -> None:
         for attempt in range(8):
@@ -229,16 +249,26 @@ def functions_host(app: Application, queue: QueueClient, *, timer_seconds: float
         await server.serve()
         stop.set()
         await asyncio.gather(*tasks)
-        await app.router.close()
+        if app.router._client is not None:
+            await app.router._client[1].aclose()
 
     async def fire(timer: TimerLoop) -> None:
         while not stopping.is_set():
             await timer.fire(past_due=False)
             await asyncio.sleep(timer_seconds)
 
-    thread = threading.Thread(target=asyncio.run, args=[run()])
+    failed: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:  # noqa: BLE001 - told to the test, which is another thread
+            failed.append(error)
+
+    thread = threading.Thread(target=serve)
     thread.start()
     while not server.started:
+        assert thread.is_alive(), failed
         time.sleep(0.02)
     try:
         port = server.servers[0].sockets[0].getsockname()[1]
@@ -249,3 +279,5 @@ def functions_host(app: Application, queue: QueueClient, *, timer_seconds: float
         thread.join(timeout=60)
         invoker.close()
         bootstrap.use(None)
+        assert not thread.is_alive(), "the host did not end"
+        assert failed == []

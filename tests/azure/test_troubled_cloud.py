@@ -10,9 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -27,9 +26,15 @@ from hosts_forms import Call, Reply
 from tls import Certificate
 from whole_cloud import TINY, Cloud, whole_cloud
 
+from mlops_core.domain.ids import ModelName
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
-FILES = {**TINY, "src/train.py": TINY["src/train.py"].replace("RMSE", "0.5")}
+FILES = {
+    **TINY,
+    "mlops.yaml": TINY["mlops.yaml"] + "build: {environment: current, test: python -V}\n",
+    "src/train.py": TINY["src/train.py"].replace("RMSE", "0.5"),
+}
 # What Azure tells by itself, each of which reconciling must find without.
 TOLD_BY_AZURE = {
     "Microsoft.MachineLearningServices.ModelRegistered",
@@ -112,15 +117,28 @@ class Weather:
             cloud.github.trouble = lambda _: None
 
 
-@pytest.fixture
-def cloud(
-    account: azurite.Azurite, azure_ml: AzureMlDouble, certificate: Certificate, tmp_path: Path
+@pytest.fixture(scope="module")
+def shared(
+    account: azurite.Azurite,
+    azure_ml: AzureMlDouble,
+    certificate: Certificate,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cloud]:
     azure_ml.complaints.clear()
     azure_ml.faults.clear()
-    with whole_cloud(tmp_path, account=account, azure_ml=azure_ml, certificate=certificate, files=FILES) as made:
+    folder = tmp_path_factory.mktemp("cloud")
+    with whole_cloud(folder, account=account, azure_ml=azure_ml, certificate=certificate, files=FILES) as made:
         yield made
     assert azure_ml.complaints == []
+
+
+@pytest.fixture
+def cloud(shared: Cloud) -> Iterator[Cloud]:
+    """The cloud that all tests of this file share, in good weather again."""
+    yield shared
+    shared.grid.lost, shared.grid.held = set(), None
+    shared.bench.containers.quota = 100
+    shared.bench.containers.is_there = lambda _: True
 
 
 def launches(cloud: Cloud, run_id: str) -> Counter[str]:
@@ -138,7 +156,7 @@ def run_of(cloud: Cloud, commit: str, *, seconds: float) -> str:
     while time.monotonic() < deadline:
         answer = cloud.client.get("/api/runs")
         for run in answer.json()["runs"] if answer.is_success else []:
-            if run["commit"] == commit:
+            if run["run_id"] == f"tiny-{commit[:12]}":
                 return str(run["run_id"])
         time.sleep(0.3)
     raise AssertionError(f"no run of {commit}")
@@ -151,6 +169,33 @@ def answers(cloud: Cloud, *, seconds: float = 60) -> None:
         assert time.monotonic() < deadline, answer.text
         time.sleep(0.1)
     assert answer.json() == pytest.approx([30.0])
+
+
+def pushed(cloud: Cloud, message: str) -> str:
+    """Push another commit. Returns its run's id."""
+    (cloud.repository.work / "note.txt").write_text(message)
+    return cloud.push(message)
+
+
+def served(cloud: Cloud) -> str:
+    """Make sure that something is in service. Returns its version."""
+    if cloud.app.world.models.load(ModelName("tiny")).value.champion is None:
+        cloud.wait(pushed(cloud, "Something to lose"), "live")
+    answers(cloud)
+    champion = cloud.app.world.models.load(ModelName("tiny")).value.champion
+    assert champion is not None
+    return str(champion.version)
+
+
+def groups(cloud: Cloud) -> list[str]:
+    return sorted(cloud.bench.containers.groups)
+
+
+def until(read: Callable[[], Any], wanted: Any, *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while (found := read()) != wanted:
+        assert time.monotonic() < deadline, f"{found}, not {wanted}"
+        time.sleep(0.1)
 
 
 def test_pushes_end_live_once_through_refusals_lost_answers_and_lost_events(
@@ -170,7 +215,72 @@ def test_pushes_end_live_once_through_refusals_lost_answers_and_lost_events(
     assert sum(weather.met.values()) > 0.15 * weather.calls.total()
     assert [launches(cloud, run) for run in (first, second)] == [Counter(build=1, train=1)] * 2
     assert cloud.bench.containers.restarted_in_place == []
-    assert list(cloud.bench.containers.groups) == [f"tiny-v{view['version']}"]
+    until(lambda: groups(cloud), [f"tiny-v{view['version']}"])
     answers(cloud)
     assert cloud.host.queue.poisoned == []
     assert cloud.app.world.dead_letters.list().items == []
+
+
+def test_events_that_come_after_everything_tripled_and_the_last_first_change_nothing(cloud: Cloud) -> None:
+    served(cloud)
+    cloud.grid.held = []
+    run_id = pushed(cloud, "Nobody tells")
+    # The push itself is told by an event; without it the look at the branch finds the commit.
+    view = cloud.wait(run_id, "live")
+    until(lambda: groups(cloud), [f"tiny-v{view['version']}"])
+    before = cloud.client.get("/api/runs").json()["runs"]
+    told = cloud.grid.release(times=3)
+    assert {"Headrace.GitPush", "Microsoft.MachineLearningServices.ModelRegistered"} <= set(told)
+    assert {"Microsoft.MachineLearningServices.RunCompleted", "Microsoft.Resources.ResourceWriteSuccess"} <= set(told)
+    assert [(run["run_id"], run["state"]) for run in cloud.client.get("/api/runs").json()["runs"]] == [
+        (run["run_id"], run["state"]) for run in before
+    ]
+    assert launches(cloud, run_id) == Counter(build=1, train=1)
+    assert (cloud.grid.dead, cloud.app.world.dead_letters.list().items) == ([], [])
+    answers(cloud)
+
+
+def test_an_image_that_cannot_be_pulled_ends_the_run_with_what_to_do_and_the_champion_serves_on(cloud: Cloud) -> None:
+    version = served(cloud)
+    cloud.bench.containers.is_there = lambda _: False
+    view = cloud.wait(pushed(cloud, "No image"), "failed")
+    assert "cannot be pulled" in view["reason"]
+    assert "'AcrPull'" in view["reason"]
+    answers(cloud)
+    until(lambda: groups(cloud), [f"tiny-v{version}"])
+    assert served(cloud) == version
+
+
+def test_a_full_quota_ends_the_run_with_what_to_do_and_its_replay_goes_live_once_there_is_room(cloud: Cloud) -> None:
+    version = served(cloud)
+    cloud.bench.containers.quota = 1
+    run_id = pushed(cloud, "No room")
+    view = cloud.wait(run_id, "failed")
+    assert "a quota of Container Instances in 'westeurope' is reached" in view["reason"]
+    assert "under 'Quotas'" in view["reason"]
+    assert (groups(cloud), served(cloud)) == ([f"tiny-v{version}"], version)
+    cloud.bench.containers.quota = 100
+    (letter,) = cloud.app.world.dead_letters.list().items
+    assert cloud.client.post(f"/api/dead-letters/{letter.letter_id}/replay", json={"by": "ada"}).is_success
+    cloud.wait(run_id, "live")
+    answers(cloud)
+    assert launches(cloud, run_id) == Counter(build=1, train=1)
+
+
+@pytest.mark.parametrize("end", ["killed", "deleted by somebody", "failed"])
+def test_a_group_that_dies_in_service_is_made_again_and_answers(cloud: Cloud, end: str) -> None:
+    version = served(cloud)
+    name = f"tiny-v{version}"
+    containers = cloud.bench.containers
+    before = containers.groups[name]
+    if end == "killed":
+        containers.kill(name)
+        until(lambda: before.generation > 1, wanted=True)
+    else:
+        if end == "failed":
+            containers.fail(name, "Failed", "the node went away")
+        else:
+            containers.lose(name)
+        until(lambda: containers.groups.get(name) not in (None, before), wanted=True)
+    answers(cloud)
+    assert (groups(cloud), served(cloud)) == ([name], version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import hmac
 import json
@@ -228,6 +229,8 @@ def whole_cloud(
     (site / "sitecustomize.py").write_text(SITE)
     patch = pytest.MonkeyPatch()
     with ExitStack() as stack:
+        # The SDKs' clients end with the application, and their connections when nobody holds them any more.
+        stack.callback(gc.collect)
         grid = stack.enter_context(event_grid(seed, TOPIC_KEY))
         github = stack.enter_context(hosts_double.running())
         bench = stack.enter_context(serving(folder / "groups", certificate))
