@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,8 @@ class Controller:
     def __init__(self, world: World, performers: Mapping[str, Performer]) -> None:
         self.world = world
         self._performers = performers
+        self._performing: dict[tuple[RunId, EffectKey], bool] = {}
+        self._lock = threading.Lock()
 
     def start(self, run: Run) -> bool:
         """Store a new run and ask for its first effects. Returns False when it exists: the trigger was taken before."""
@@ -125,10 +128,37 @@ class Controller:
         """
         Perform an effect if it is still pending, and take the facts that it leads to.
 
+        A further message of an effect that this very process is busy with waits for it, and finds it done as a rule:
+        reconciling puts a message for each effect that takes long, and doing the same beside itself would only make it
+        take longer. Nothing relies on that: another process may be busy with it too.
+
         Args:
             tries: The how-manieth delivery of the message this is; the last one gives up.
         Raises: TemporaryError: Deliver the message again.
         """
+        doing = (run_id, key)
+        with self._lock:
+            if doing in self._performing:
+                self._performing[doing] = True
+                return
+            self._performing[doing] = False
+        try:
+            self._perform(run_id, key, tries)
+            while self._is_asked_again(doing):
+                self._perform(run_id, key, tries)
+        finally:
+            with self._lock:
+                self._performing.pop(doing, None)
+
+    def _is_asked_again(self, doing: tuple[RunId, EffectKey]) -> bool:
+        """Tell whether another message came meanwhile; where none did, the next one is performed by whoever brings it."""
+        with self._lock:
+            if self._performing.pop(doing):
+                self._performing[doing] = False
+                return True
+            return False
+
+    def _perform(self, run_id: RunId, key: EffectKey, tries: int) -> None:
         run = self.world.runs.load(run_id).value
         effect = _pending(run, key)
         if effect is None:

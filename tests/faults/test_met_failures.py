@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benches import quick_bench
@@ -13,6 +14,7 @@ from mlops_core.domain.errors import PermanentError, TemporaryError
 from mlops_core.domain.ids import DeploymentName, EffectKey, JobName, ModelName, RunId
 from mlops_core.domain.model import ReleaseLock
 from mlops_core.domain.requests import Decision
+from mlops_core.domain.run import Run
 from mlops_core.ports import DeploymentStatus, JobStatus
 
 MODEL = ModelName("diabetes")
@@ -247,3 +249,40 @@ def test_slow_reconciling_revives_no_deployment_of_a_version_that_was_replaced_m
 
     assert (bench.state(first), bench.state(second)) == ("retired", "live")
     assert end(bench) == (None, ["diabetes-v2"])
+
+
+def test_messages_of_an_effect_that_takes_long_do_not_perform_it_beside_itself(tmp_path: Path) -> None:
+    bench = quick_bench(tmp_path)
+    run_id = bench.push()
+    perform = bench.app.controller._performers["decide_policy"]
+    depth: list[int] = []
+
+    def slow(run: Run, effect: Any) -> Any:
+        depth.append(len(depth))
+        bench.app.controller.perform(run_id, EffectKey("policy"))  # a message that comes meanwhile
+        return perform(run, effect)
+
+    bench.app.controller._performers["decide_policy"] = slow  # type: ignore[index] - a dict, for this
+    bench.app.controller.perform(run_id, EffectKey("policy"))
+
+    assert (depth, bench.state(run_id)) == ([0], "building")
+
+
+def test_a_message_that_comes_while_its_effect_is_tried_in_vain_has_it_tried_again(tmp_path: Path) -> None:
+    """As the message of a run that returned the lock, while this one was just told that the lock is taken."""
+    bench = quick_bench(tmp_path)
+    run_id = bench.push()
+    perform = bench.app.controller._performers["decide_policy"]
+    tries: list[int] = []
+
+    def in_vain_at_first(run: Run, effect: Any) -> Any:
+        tries.append(1)
+        if len(tries) > 1:
+            return perform(run, effect)
+        bench.app.controller.perform(run_id, EffectKey("policy"))
+        return []
+
+    bench.app.controller._performers["decide_policy"] = in_vain_at_first  # type: ignore[index] - a dict, for this
+    bench.app.controller.perform(run_id, EffectKey("policy"))
+
+    assert (len(tries), bench.state(run_id)) == (2, "building")
