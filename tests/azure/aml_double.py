@@ -49,7 +49,14 @@ SPECIFICATIONS = {
     ("components", "2024-01-01-preview"): "aml-jobs-2024-01-01-preview.oas3.json",
     ("codes", "2023-04-01"): "aml-codes-2023-04-01.oas3.json",
     ("models", "2023-08-01-preview"): "aml-models-2023-08-01-preview.oas3.json",
+    ("environments", "2023-04-01-preview"): "aml-jobs-2023-04-01-preview.oas3.json",
+    ("data", "2023-04-01-preview"): "aml-jobs-2023-04-01-preview.oas3.json",
+    ("datastores", "2024-10-01-preview"): "aml-jobs-2024-10-01-preview.oas3.json",
+    # Command jobs are made by a version that is not among the documents; the one before it is the judge.
+    ("jobs", "2025-01-01-preview"): "aml-jobs-2024-10-01-preview.oas3.json",
 }
+# What is only read, and is in none of the documents: the workspace itself, and its computes.
+READ_ONLY = ("", "computes")
 # Where the genuine client itself, in every version that we know, sends something else than its specification says.
 KNOWN_OF_THE_CLIENT = ("properties.properties.hash_version: 202208 is not of type 'string'",)
 _cache: dict[str, Specification] = {}
@@ -159,19 +166,20 @@ class AzureMlDouble:
                 request.method, path, query, body, _error(fault.status, "Fault", "asked for", fault.headers)
             )
         if path.startswith("/mlflow"):
-            return self._mlflow(request, path, raw)
+            told = self._mlflow(request, path, raw)
+            return told if fault is None else _error(fault.status, "Fault", "the reply was cut", fault.headers)
         faults = self._check(request.method, path, query, body)
         if faults:
             self.complaints += faults
             return self._noted(request.method, path, query, body, _error(400, "ValidationError", "; ".join(faults)))
         answer = self._route(request.method, path, query, body)
         self._noted(request.method, path, query, body, answer)
-        if fault is not None:
-            return _error(fault.status, "Fault", "the work was done, the reply was cut", fault.headers)
         spec = self._specification(path, query)
         if spec is not None:
             content = json.loads(answer.body) if answer.body else None
             self.complaints += _unknown(spec.faults_of_answer(request.method, path, answer.status_code, content))
+        if fault is not None:
+            return _error(fault.status, "Fault", "the work was done, the reply was cut", fault.headers)
         return answer
 
     def _noted(self, method: str, path: str, query: dict[str, str], body: Any, answer: Response) -> Response:
@@ -196,8 +204,13 @@ class AzureMlDouble:
             return []
         if "api-version" not in query:
             return [f"{method} {path}: no api-version"]
+        part = SCOPE.sub("", path).strip("/").split("/")[0]
+        if part in READ_ONLY:
+            return [] if method == "GET" else [f"{method} {path}: no document knows it"]
         spec = self._specification(path, query)
-        return _unknown(spec.faults_of_request(method, path, query, body)) if spec else []
+        if spec is None or spec.operation(method, path) is None:
+            return [f"{method} {path}?api-version={query['api-version']}: no document knows it"]
+        return _unknown(spec.faults_of_request(method, path, query, body))
 
     # ---------------------------------------------------------------- what is asked for
 
@@ -216,7 +229,7 @@ class AzureMlDouble:
             case ("jobs", _):
                 return self._job(method, scope.group(), rest[1:], body)
             case ("datastores", _):
-                return self._datastore(method, path, rest[1:])
+                return self._datastore(path, rest[1:])
             case ("computes", "GET") if len(rest) == 2:
                 return self._compute(path, rest[1])
             case (collection, _) if collection in COLLECTIONS:
@@ -237,9 +250,7 @@ class AzureMlDouble:
             {"id": path, "name": name, "location": "westeurope", "kind": "Default", "properties": properties}
         )
 
-    def _datastore(self, method: str, path: str, rest: list[str]) -> Response:
-        if method == "POST" and rest[1:] == ["listSecrets"]:
-            return JSONResponse({"secretsType": "AccountKey", "key": azurite.KEY})
+    def _datastore(self, path: str, rest: list[str]) -> Response:
         if rest and rest[0] != STORE:
             return _missing(path)
         properties = {
@@ -248,7 +259,8 @@ class AzureMlDouble:
             "containerName": CONTAINER,
             "endpoint": f"core.localhost:{self._storage.blob.split(':')[2].split('/')[0]}",
             "protocol": "https",
-            "credentials": {"credentialsType": "AccountKey"},
+            # As infra/ sets the workspace up: its stores are opened with identities.
+            "credentials": {"credentialsType": "None"},
             "isDefault": True,
         }
         store = {"id": path if rest else f"{path}/{STORE}", "name": STORE, "properties": properties}

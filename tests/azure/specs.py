@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ class Specification:
         if operation is None:
             return []
         answers = operation.document["responses"]
-        described = answers.get(str(status)) or answers.get("default")
+        # What goes well is listed by its status; `default` is how Azure tells what goes wrong.
+        described = answers.get(str(status)) or (answers.get("default") if status >= HTTPStatus.BAD_REQUEST else None)
         if described is None:
             return [f"{method} {path}: status {status} is not one that Azure answers ({self.name})"]
         schema = self._resolved(described).get("content", {}).get("application/json", {}).get("schema")
