@@ -66,11 +66,9 @@ def api() -> Api:
 
 def address_of(chosen: Settings) -> str:
     """Find where the controller is: `headrace up` leaves its address in the data folder."""
-    noted = chosen.data_folder / "up.json"
-    try:
-        return str(json.loads(noted.read_text())["address"])
-    except (OSError, ValueError, KeyError):
-        return chosen.base_url
+    from mlops_core.adapters.local.running import address_of_controller
+
+    return address_of_controller(chosen.data_folder) or chosen.base_url
 
 
 def print_json(view: Any) -> None:

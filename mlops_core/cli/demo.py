@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from mlops_core.adapters.local.running import address_of_controller
 from mlops_core.cli.api import Api
 from mlops_core.cli.context import out, told_errors
 from mlops_core.cli.down import stop_controller, stop_processes
@@ -97,12 +98,8 @@ def _wait_for(data: Path, process: subprocess.Popen[bytes]) -> str:
         if process.poll() is not None:
             said = (data / "demo-up.txt").read_text()[-1_000:]
             raise PermanentError(f"The controller did not start:\n{said}")
-        try:
-            address = str(json.loads((data / "up.json").read_text())["address"])
-        except (OSError, ValueError, KeyError):
-            time.sleep(0.05)
-            continue
-        if Api(address).is_up():
+        address = address_of_controller(data)
+        if address is not None and Api(address).is_up():
             return address
         time.sleep(0.05)
     raise TemporaryError(f"The controller did not start within {_START_SECONDS:g} s; its log is in '{data}'.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
+import os
 import shutil
 import socket
 import subprocess
@@ -15,10 +15,12 @@ from typing import Annotated
 
 import typer
 
-from mlops_core.cli.context import address_of, out, print_json, settings
+from mlops_core.cli.api import Api
+from mlops_core.cli.context import out, print_json, settings
 
 _PACKAGES = ("mlflow", "azure-ai-ml", "uvicorn", "starlette", "psutil", "croniter")
 _WANTED_GIB = 5
+_ROUNDED_GIB = 10
 _WANTED_GIT = (2, 28)
 
 
@@ -43,6 +45,8 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON f
             out.print(f"{mark} {finding.name}: {finding.found}" + (f"\n    {finding.advice}" if finding.advice else ""))
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+    if not as_json:
+        out.print("\nNothing is missing. Not needed: an account, Docker, Node.")
 
 
 def _findings() -> Iterator[Finding]:
@@ -62,17 +66,17 @@ def _python() -> Finding:
 def _git() -> Finding:
     path = shutil.which("git")
     if path is None:
-        return Finding("git", ok=False, found="not installed", advice="Install git 2.28 or newer.")
+        return Finding("git", ok=False, found="not installed", advice=_install("git"))
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.split()
     version = said[2] if len(said) > 2 else "unknown"  # noqa: PLR2004 - git version X
     parts = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     ok = parts >= _WANTED_GIT
-    return Finding("git", ok, version, "" if ok else "Headrace needs git 2.28 or newer (git init --initial-branch).")
+    return Finding("git", ok, version, "" if ok else f"Headrace needs git 2.28 or newer. {_install('git')}")
 
 
 def _bash() -> Finding:
     path = shutil.which("bash")
-    advice = "" if path else "Steps run in bash, as on Azure ML. Install bash."
+    advice = "" if path else f"Steps run in bash, as on Azure ML. {_install('bash')}"
     return Finding("bash", path is not None, path or "not installed", advice)
 
 
@@ -80,33 +84,54 @@ def _installer() -> Finding:
     beside = Path(sys.executable).parent / "uv"
     path = str(beside) if beside.exists() else shutil.which("uv")
     found = path or "not installed: environments are made by venv and pip, which takes longer"
-    return Finding("uv", ok=True, found=found)
+    return Finding("uv", ok=True, found=found, advice="" if path else "To have it: pip install uv")
 
 
 def _interpreters() -> Finding:
-    found = [f"3.{minor}" for minor in range(8, 15) if shutil.which(f"python3.{minor}")]
-    return Finding("other Pythons for environments that ask for one", ok=True, found=", ".join(found) or "none")
+    from mlops_core.pipelines.interpreters import installed
+
+    own = f"3.{sys.version_info.minor}"
+    found = [each.version for each in installed() if each.version != own]
+    said = f"{', '.join(found) or 'none'}; an environment that asks for a missing one gets the nearest"
+    return Finding("other Pythons for environments", ok=True, found=said)
 
 
 def _disk() -> Finding:
     folder = settings().data_folder
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        advice = "Choose a folder of your own: HEADRACE_DATA=FOLDER."
+        return Finding("data folder", ok=False, found=f"{folder} cannot be written to", advice=advice)
     free = shutil.disk_usage(existing).free / 2**30
     ok = free >= _WANTED_GIB
     advice = "" if ok else f"Environments need room: free {_WANTED_GIB} GiB, or set HEADRACE_DATA to another disk."
-    return Finding("data folder", ok, f"{folder}, {free:.0f} GiB free", advice)
+    return Finding("data folder", ok, f"{folder}, {free:.{0 if free >= _ROUNDED_GIB else 1}f} GiB free", advice)
 
 
 def _port() -> Finding:
-    chosen = settings()
-    if (chosen.data_folder / "up.json").exists():
-        return Finding("controller", ok=True, found=f"up at {address_of(chosen)}")
+    from mlops_core.adapters.local.running import address_of_controller
+
+    address = address_of_controller(settings().data_folder)
+    if address is not None:
+        return _answering(address)
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", 7071)) == 0
     if taken:
         advice = "Choose another: headrace up --port 7072."
         return Finding("port 7071", ok=False, found="in use by another program", advice=advice)
     return Finding("controller", ok=True, found="not up; port 7071 is free. Start it: headrace up")
+
+
+def _answering(address: str) -> Finding:
+    if Api(address).is_up():
+        return Finding("controller", ok=True, found=f"up at {address}")
+    advice = "It may be starting. If it stays so: headrace down, then headrace up."
+    return Finding("controller", ok=False, found=f"its process runs, but nothing answers at {address}", advice=advice)
+
+
+def _install(program: str) -> str:
+    by = {"Debian, Ubuntu": "apt", "Fedora": "dnf", "macOS": "brew"}
+    return "Install it: " + ", ".join(f"{tool} install {program} ({system})" for system, tool in by.items()) + "."
 
 
 def _package(name: str) -> Finding:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import time
 from collections.abc import Sized
 from pathlib import Path
 from typing import NoReturn
-
-import psutil
 
 from mlops_core.cli.context import out, settings, told_errors
 from mlops_core.cli.up import DataOption
@@ -42,15 +37,18 @@ def stop_controller(folder: Path) -> list[str]:
     Returns: What was stopped, in words.
     Raises: TemporaryError: It does not stop.
     """
-    try:
-        pid = int(json.loads((folder / "up.json").read_text())["pid"])
-        os.kill(pid, signal.SIGTERM)
-    except (OSError, ValueError, KeyError):
+    from mlops_core.adapters.local import processes, running
+
+    mark = running.controller_process(folder)
+    if mark is None:
+        # What a killed one left; its pid may be anybody's by now.
+        running.forget(folder)
         return []
+    processes.ask_to_end(mark)
     deadline = time.monotonic() + _STOP_SECONDS
-    while (folder / "up.json").exists() and psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
+    while processes.is_alive(mark):
         if time.monotonic() > deadline:
-            raise TemporaryError(f"The controller, process {pid}, does not stop. End it: kill -9 {pid}.")
+            raise TemporaryError(f"The controller, process {mark.pid}, does not stop. End it: kill -9 {mark.pid}.")
         time.sleep(_POLL_SECONDS)
     return ["the controller"]
 

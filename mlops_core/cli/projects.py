@@ -39,6 +39,7 @@ def add(path: PathArgument = Path(), *, manifest: ManifestOption = "mlops.yaml",
     from mlops_core.adapters.local.database import Database
     from mlops_core.adapters.local.project_store import SqliteProjectStore
     from mlops_core.adapters.local.repositories import add_repository
+    from mlops_core.adapters.local.running import address_of_controller
 
     folder = (data or settings().data_folder).expanduser().absolute()
     with told_errors():
@@ -52,7 +53,7 @@ def add(path: PathArgument = Path(), *, manifest: ManifestOption = "mlops.yaml",
         finally:
             database.close()
         out.print(f"project [bold]{record.name}[/bold] added. Deliver it:  git push headrace {record.default_branch}")
-        if not (folder / "up.json").exists():
+        if address_of_controller(folder) is None:
             out.print("Start the controller first, in another terminal:  headrace up")
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_core import bootstrap
 from mlops_core.cli.context import out, settings, told_errors
 from mlops_core.settings import Settings
 
@@ -46,6 +45,7 @@ def serve(chosen: Settings, *, port: int, verbose: bool, ready: Callable[[str], 
 
     Raises: RefusedError: The port or the data folder is in use.
     """
+    from mlops_core import bootstrap
     from mlops_core.adapters.local.host.functions import read_functions
     from mlops_core.adapters.local.host.server import FunctionsHost, HostOptions
     from mlops_core.adapters.local.secret_files import TOPIC_KEY, kept_secret

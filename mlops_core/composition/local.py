@@ -4,8 +4,8 @@ The local backend, composed over its data folder: SQLite, detached jobs, an MLfl
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,11 +17,16 @@ from mlops_core.settings import Settings
 from mlops_core.world import World
 
 if TYPE_CHECKING:
-    from mlops_core.adapters.local.deployment_watcher import DeploymentWatcher
+    from mlops_core.adapters.local.deployment_watcher import DeploymentWatcher, Prepare
     from mlops_core.adapters.local.effect_queue import SqliteEffectQueue
     from mlops_core.adapters.local.event_bus import SqliteEventBus
     from mlops_core.adapters.local.mlflow_server import MlflowServer
     from mlops_core.adapters.local.registry_watcher import RegistryWatcher
+    from mlops_core.adapters.local.scoring_launch import Launch
+    from mlops_core.ports import DeploymentRequest
+
+# Two minutes, which a busy machine may need for its start.
+_REGISTRY_LOOKS, _REGISTRY_SECONDS = 480, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +92,8 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
         checkout=checkout,
         resolve_environment=ServingEnvironments(caches / "sources").resolve,
     )
-    watcher = DeploymentWatcher(folders, prepare=launch.prepare, on_change=DeploymentNews(bus, folders).tell)
+    prepare = once_answered(mlflow.is_healthy, launch.prepare)
+    watcher = DeploymentWatcher(folders, prepare=prepare, on_change=DeploymentNews(bus, folders).tell)
     jobs = ProcessJobRunner(
         RunnerOptions(
             folder=data / "jobs",
@@ -133,9 +139,28 @@ def build_local(settings: Settings, inherited: Mapping[str, str]) -> LocalParts:
     )
 
 
+def once_answered(
+    answers: Callable[[], bool], prepare: Prepare, *, pause: Callable[[float], None] = time.sleep
+) -> Prepare:
+    """
+    Prepare a model once the registry answers.
+
+    Where everything was stopped, the models in service are made ready again before the registry is up; three failures
+    in a row would leave them out of service until the next reconciling.
+    """
+
+    def prepare_then(request: DeploymentRequest, folder: Path) -> Launch:
+        for _ in range(_REGISTRY_LOOKS):
+            if answers():
+                break
+            pause(_REGISTRY_SECONDS)
+        return prepare(request, folder)
+
+    return prepare_then
+
+
 def host_address(data: Path) -> str | None:
     """Find where the host of a data folder is, as it noted itself; None where none is up."""
-    try:
-        return str(json.loads((data / "up.json").read_text())["address"])
-    except (OSError, ValueError, KeyError):
-        return None
+    from mlops_core.adapters.local.running import address_of_controller
+
+    return address_of_controller(data)

@@ -52,18 +52,19 @@ def find_interpreter(
     own = Interpreter(sys.executable, f"{sys.version_info.major}.{sys.version_info.minor}")
     if wanted is None:
         return own, None
-    installed = [own, *(each for each in _installed() if each.version != own.version)]
-    matching = [each for each in installed if _matches(each.version, wanted)]
+    known = [own, *(each for each in installed() if each.version != own.version)]
+    matching = [each for each in known if _matches(each.version, wanted)]
     if matching:
         return matching[0], None
     if policy == "exact":
-        raise PythonMissingError(environment, wanted, [each.version for each in installed])
-    nearest = min(installed, key=lambda each: _distance(each.version, wanted))
+        raise PythonMissingError(environment, wanted, [each.version for each in known])
+    nearest = min(known, key=lambda each: _distance(each.version, wanted))
     note = f"Python {wanted} is not installed; Python {nearest.version} is used instead (local: {{python: nearest}})."
     return nearest, note
 
 
-def _installed() -> Iterator[Interpreter]:
+def installed() -> Iterator[Interpreter]:
+    """Find the interpreters of this machine, newest first."""
     for minor in _MINORS:
         path = shutil.which(f"python3.{minor}")
         # A shim of pyenv stands for versions that may not be selected, so it is not taken for an interpreter.

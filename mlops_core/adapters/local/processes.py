@@ -76,6 +76,11 @@ def start_detached(command: Sequence[str], *, folder: Path, environment: Mapping
     return ProcessMark(child.pid, _start_of(child.pid) or "")
 
 
+def mark_of_this_process() -> ProcessMark:
+    """Give the mark of the process that asks."""
+    return ProcessMark(os.getpid(), _start_of(os.getpid()) or "")
+
+
 def is_alive(mark: ProcessMark) -> bool:
     """Tell whether the very process of the mark is running; one that ended but was not waited for is not."""
     _reap()

@@ -25,6 +25,7 @@ import httpx
 
 from mlops_core.adapters.hosts.local import SIGNATURE_HEADER
 from mlops_core.adapters.local.repositories import webhook_secret
+from mlops_core.adapters.local.running import address_of_controller
 from mlops_core.pipelines.results import length
 
 _TRIES = 3
@@ -39,7 +40,7 @@ _PATIENCE_SECONDS = 6 * 3600
 def main(data_folder: Path, repository: str, lines: Iterable[str]) -> int:
     """Handle a push. Always returns 0: the refs are updated already, and git could not take that back."""
     pushes = [_push(line) for line in lines if line.strip()]
-    address = _address(data_folder)
+    address = address_of_controller(data_folder)
     if address is None:
         say("stored; no controller is up. Start it: headrace up. It will find this push.")
         return 0
@@ -87,13 +88,6 @@ def _git(*arguments: str) -> str:
     # In a hook, GIT_DIR is the repository that was pushed to.
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, timeout=30)
     return done.stdout.strip()
-
-
-def _address(data_folder: Path) -> str | None:
-    try:
-        return str(json.loads((data_folder / "up.json").read_text())["address"])
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 def _tell(address: str, data_folder: Path, repository: str, pushes: list[dict[str, Any]]) -> dict[str, Any] | None:

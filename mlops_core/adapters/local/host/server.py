@@ -11,9 +11,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import json
 import logging
-import os
 import signal
 import socket
 import threading
@@ -24,6 +22,7 @@ from pathlib import Path
 import httpx
 import uvicorn
 
+from mlops_core.adapters.local import running
 from mlops_core.adapters.local.effect_queue import SqliteEffectQueue
 from mlops_core.adapters.local.event_bus import SqliteEventBus
 from mlops_core.adapters.local.host.functions import Function, Invoker
@@ -85,34 +84,29 @@ def open_socket(address: str, port: int) -> socket.socket:
 
 
 @contextlib.contextmanager
-def only_host(folder: Path) -> Iterator[Path]:
+def only_host(folder: Path) -> Iterator[None]:
     """
     Hold the data folder for this process.
 
-    Yields: The file that says where the host is, for whoever looks for it.
     Raises: RefusedError: Another host holds it; names its process and address.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / "up.lock").open("a+")
-    noted = folder / "up.json"
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise RefusedError(_held(folder, noted)) from None
+        raise RefusedError(_held(folder)) from None
     try:
-        yield noted
+        yield
     finally:
-        noted.unlink(missing_ok=True)
+        running.forget(folder)
         lock.close()
 
 
-def _held(folder: Path, noted: Path) -> str:
-    try:
-        record = json.loads(noted.read_text())
-        who = f"process {record['pid']} at {record['address']}"
-    except (OSError, ValueError, KeyError):
-        who = "another process that is just starting"
+def _held(folder: Path) -> str:
+    mark, address = running.controller_process(folder), running.address_of_controller(folder)
+    who = f"process {mark.pid} at {address}" if mark and address else "another process that is just starting"
     return f"The data folder '{folder}' is in use by {who}. Use that one, stop it, or give another folder with --data."
 
 
@@ -139,10 +133,10 @@ class FunctionsHost:
 
         Raises: RefusedError: The port or the data folder is in use.
         """
-        with only_host(self._options.folder) as noted:
+        with only_host(self._options.folder):
             listener = open_socket(self._options.address, self._options.port)
             address = f"http://{self._options.address}:{listener.getsockname()[1]}"
-            noted.write_text(json.dumps({"pid": os.getpid(), "address": address}))
+            running.note(self._options.folder, address)
             asyncio.run(self._serve(listener, address))
 
     async def _serve(self, listener: socket.socket, address: str) -> None:
