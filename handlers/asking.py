@@ -31,15 +31,16 @@ def show_progress(app: Application, request: Request) -> Answer:
 
 
 def show_log(app: Application, request: Request) -> Answer:
-    """Give the whole log of a run's build or train job."""
+    """Give the log of a run's build or train job; of a long one its end, and how many bytes were left out before it."""
     run_id, stage = RunId(request.params["run_id"]), request.params["stage"]
     if stage == "build":
-        text = app.queries.log(run_id, "build")
+        text, left_out = app.queries.log(run_id, "build")
     elif stage == "train":
-        text = app.queries.log(run_id, "train")
+        text, left_out = app.queries.log(run_id, "train")
     else:
         raise BadInputError(f"There is no log of stage '{stage}'. Stages with a log: build, train.")
-    return Answer(200, text, {"content-type": "text/plain; charset=utf-8"})
+    headers = {"content-type": "text/plain; charset=utf-8"}
+    return Answer(200, text, {**headers, "x-headrace-left-out": str(left_out)} if left_out else headers)
 
 
 def list_models(app: Application, _: Request) -> Answer:

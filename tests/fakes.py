@@ -69,6 +69,7 @@ class FakeJobRunner:
     launches: dict[JobName, int] = field(default_factory=dict)
     requests: dict[JobName, JobRequest] = field(default_factory=dict)
     statuses: dict[JobName, JobStatus] = field(default_factory=dict)
+    logs: dict[JobName, bytes] = field(default_factory=dict)
 
     def submit(self, request: JobRequest) -> JobStatus | None:
         if request.name in self.statuses:
@@ -95,7 +96,7 @@ class FakeJobRunner:
     def log(self, name: JobName) -> Iterator[bytes]:
         if name not in self.statuses:
             raise NotFoundError("job", name, advice="")
-        yield b""
+        yield self.logs.get(name, b"")
 
 
 @dataclass

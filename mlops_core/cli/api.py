@@ -48,9 +48,10 @@ class Api:
         answer: View = self._send("GET", path, params=given).json()
         return answer
 
-    def get_text(self, path: str) -> str:
-        """Ask for a text."""
-        return self._send("GET", path).text
+    def log(self, run_id: str, stage: str) -> tuple[str, int]:
+        """Ask for the log of a run's job. Returns its text, and how many bytes before it were left out."""
+        answer = self._send("GET", f"/runs/{run_id}/logs/{stage}")
+        return answer.content.decode(errors="replace"), int(answer.headers.get("x-headrace-left-out", 0))
 
     def post(self, path: str, body: Mapping[str, Any]) -> View:
         """Send a JSON object and read the answer."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from mlops_core.cli import story
+from mlops_core.cli import lists, story
 from mlops_core.cli.api import AbsentError, Api
-from mlops_core.cli.context import api, err, out, print_json, told_errors
-from mlops_core.domain.errors import BadInputError, RefusedError
+from mlops_core.cli.context import api, err, out, print_json, say, terminal_width, told_errors
+from mlops_core.cli.following import follow_to_the_end
+from mlops_core.domain.errors import BadInputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-_FOLLOW_SECONDS = 0.5
+_MOST_RUNS = 200
+_STAGES = ("build", "train")
 
 
 def projects(*, as_json: Json = False) -> None:
@@ -25,7 +26,7 @@ def projects(*, as_json: Json = False) -> None:
         if as_json:
             print_json(view)
         elif view["projects"]:
-            out.print(story.projects_table(view["projects"]))
+            say(lists.projects(view["projects"], terminal_width()))
         else:
             out.print("No project yet. Add one: headrace add PATH")
 
@@ -33,7 +34,7 @@ def projects(*, as_json: Json = False) -> None:
 def runs(
     *,
     project: Annotated[str | None, typer.Argument(help="Only this project's.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=_MOST_RUNS, help="How many, of the newest.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List runs, newest first."""
@@ -42,7 +43,9 @@ def runs(
         if as_json:
             print_json(view)
         elif view["runs"]:
-            out.print(story.runs_table(view["runs"]))
+            say(lists.runs(view["runs"], terminal_width()))
+            if view["cursor"]:
+                out.print(f"[dim]older ones: headrace runs --limit {min(limit * 5, _MOST_RUNS)}[/dim]")
         else:
             out.print("No run yet. Push: git push headrace main")
 
@@ -57,23 +60,36 @@ def show(
         if as_json:
             print_json(view)
         else:
-            story.show_story(out, view, client.base_url)
+            say(story.tell(view, client.base_url, terminal_width()))
 
 
 def logs(
     run_id: Annotated[str, typer.Argument(help="A run, or the beginning of its id.")],
     *,
     stage: Annotated[str | None, typer.Option(help="build or train. Default: the newest that there is.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends: states, and what the steps print.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for programs; with --follow, one per line.")
+    ] = False,
 ) -> None:
     """Print the log of a run's jobs."""
     with told_errors():
         client = api()
         full_id = find_run(client, run_id)
+        if stage is not None and stage not in _STAGES:
+            raise BadInputError(f"There is no log of stage '{stage}'. Stages with a log: {', '.join(_STAGES)}.")
         if follow:
-            follow_to_the_end(client, full_id)
+            follow_to_the_end(client, full_id, stage=stage, as_json=as_json)
             return
-        out.print(_log(client, full_id, stage), markup=False, end="")
+        stage, log, left_out = _log(client, full_id, stage)
+        if as_json:
+            print_json({"run_id": full_id, "stage": stage, "log": log, "left_out_bytes": left_out})
+            return
+        if left_out:
+            err.print(f"[dim]the first {left_out:,} bytes are left out[/dim]")
+        out.out(log, end="" if log.endswith("\n") else "\n", highlight=False)
 
 
 def models(
@@ -86,9 +102,9 @@ def models(
         if as_json:
             print_json(view)
         elif model:
-            out.print(story.versions_table(view["versions"]))
+            say(lists.versions(view["versions"], client.get(f"/models/{quote(model, safe='')}"), terminal_width()))
         elif view["models"]:
-            out.print(story.models_table(view["models"], client.base_url))
+            say(lists.models(view["models"], client.base_url, terminal_width()))
         else:
             out.print("No model is in service yet. Push a project: git push headrace main")
 
@@ -100,7 +116,7 @@ def deployments(*, as_json: Json = False) -> None:
         if as_json:
             print_json(view)
         elif view["deployments"]:
-            out.print(story.deployments_table(view["deployments"]))
+            say(lists.deployments(view["deployments"], terminal_width()))
         else:
             out.print("No version is deployed yet. Push a project: git push headrace main")
 
@@ -137,35 +153,14 @@ def find_run(client: Api, beginning: str) -> str:
     return str(matches[0])
 
 
-def follow_run(client: Api, run_id: str) -> dict[str, Any]:
-    """Print a run's progress until it ends or waits for a person. Returns the last look at it."""
-    after = ""
-    while True:
-        view = client.get(f"/runs/{run_id}/progress", after=after)
-        for line in view["lines"]:
-            style = "bold" if line["kind"] == "state" else "dim" if line["kind"] in ("log", "took") else ""
-            out.print(("" if line["kind"] == "state" else "  ") + line["text"], style=style, markup=False)
-        if view["ended"] or view["state"] == "awaiting_approval":
-            return view
-        if view["next"] == after:
-            time.sleep(_FOLLOW_SECONDS)
-        after = view["next"]
-
-
-def follow_to_the_end(client: Api, run_id: str) -> None:
-    """Follow a run; one that ends badly ends the command with its reason and exit code 1."""
-    view = follow_run(client, run_id)
-    if view["ended"] and not view["ok"]:
-        raise RefusedError(f"run {run_id} ended {view['state']}: {view['reason']}")
-
-
-def _log(client: Api, run_id: str, stage: str | None) -> str:
+def _log(client: Api, run_id: str, stage: str | None) -> tuple[str, str, int]:
+    """Read a stage's log, by default the newest that there is; gives the stage, and how much was left out, too."""
     if stage is not None:
-        return client.get_text(f"/runs/{run_id}/logs/{stage}")
+        return stage, *client.log(run_id, stage)
     try:
-        return client.get_text(f"/runs/{run_id}/logs/train")
+        return "train", *client.log(run_id, "train")
     except AbsentError:
-        return client.get_text(f"/runs/{run_id}/logs/build")
+        return "build", *client.log(run_id, "build")
 
 
 def _body(file: Path) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from mlops_core.cli.api import Api
 from mlops_core.domain.errors import HeadraceError
@@ -69,6 +70,17 @@ def address_of(chosen: Settings) -> str:
     from mlops_core.adapters.local.running import address_of_controller
 
     return address_of_controller(chosen.data_folder) or chosen.base_url
+
+
+def say(lines: Iterable[Text]) -> None:
+    """Print lines that were laid out for the terminal."""
+    for line in lines:
+        out.print(line)
+
+
+def terminal_width() -> int | None:
+    """Say how wide the terminal is; None where the output goes to a file or a program, which cut nothing."""
+    return out.width if sys.stdout.isatty() else None
 
 
 def print_json(view: Any) -> None:

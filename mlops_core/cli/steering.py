@@ -9,10 +9,11 @@ from urllib.parse import quote
 import typer
 from rich.markup import escape
 
-from mlops_core.cli import story
+from mlops_core.cli import lists
 from mlops_core.cli.api import person
-from mlops_core.cli.asking import Json, find_run, follow_to_the_end
-from mlops_core.cli.context import api, out, print_json, told_errors
+from mlops_core.cli.asking import Json, find_run
+from mlops_core.cli.context import api, out, print_json, say, terminal_width, told_errors
+from mlops_core.cli.following import follow_to_the_end
 
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; it is recorded.")]
 Watch = Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Watch the run until it ends.")]
@@ -92,7 +93,7 @@ def list_letters(*, as_json: Json = False) -> None:
         if as_json:
             print_json(view)
         elif view["dead_letters"]:
-            out.print(story.letters_table(view["dead_letters"]))
+            say(lists.letters(view["dead_letters"], terminal_width()))
         else:
             out.print("No dead letters.")
 

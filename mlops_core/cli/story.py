@@ -1,192 +1,115 @@
-"""Show runs, models and decisions to a person: Rich tables and lines, no logic."""
+"""Tell a person what became of a run, from its trigger to where it stands: states, gates with numbers, events, log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
-from rich.console import Console, Group
-from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
+
+from mlops_core.cli.columns import hanging
+from mlops_core.cli.words import coloured, length
 
 View = dict[str, Any]
 
-_COLOURS = {
-    "live": "bold green",
-    "built": "green",
-    "retired": "dim",
-    "skipped": "dim",
-    "superseded": "dim",
-    "failed": "bold red",
-    "rejected": "red",
-    "expired": "red",
-    "cancelled": "yellow",
-    "rolled_back": "red",
-    "awaiting_approval": "bold yellow",
-    "passed": "green",
-    "waived": "yellow",
-}
-_MARKS = {"passed": "✓", "failed": "✗", "waived": "~", "pending": "…"}
+_MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "waived": ("~", "yellow"), "pending": ("…", "cyan")}
+# What an event says of itself, that its line says already or that is told elsewhere.
+_HIDDEN = {"kind", "at", "log_tail", "verdicts", "revival", "p95_ms", "stage", "reason", "job_name"}
+_LONGEST_REASON = 300
 
 
-def coloured(word: str) -> Text:
-    """Write a state or outcome in its colour."""
-    return Text(word, style=_COLOURS.get(word, "cyan"))
-
-
-def age(moment: str) -> str:
-    """Say how long ago something was."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-    return f"{length(seconds)} ago"
-
-
-def length(seconds: float) -> str:
-    """Say how long something took: at most two units."""
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for unit, size, rest in (("d", 86_400, 3_600), ("h", 3_600, 60), ("min", 60, 1)):
-        if whole >= size:
-            small = {"d": "h", "h": "min", "min": "s"}[unit]
-            return f"{whole // size} {unit} {whole % size // rest} {small}"
-    return f"{whole} s"
-
-
-def runs_table(runs: Iterable[View]) -> Table:
-    """List runs."""
-    table = Table(box=None, header_style="dim")
-    for heading in ("run", "state", "trigger", "model", "started"):
-        table.add_column(heading, no_wrap=True, overflow="fold")
-    table.add_column("why", no_wrap=True, overflow="ellipsis")
-    for run in runs:
-        trigger = run["trigger"]
-        started_by = f"{trigger['kind']} {trigger['branch']}".strip()
-        model = f"{run['model'] or '-'}" + (f" v{run['version']}" if run["version"] else "")
-        why = _one_line(run["reason"])
-        _row(table, run["run_id"], coloured(run["state"]), started_by, model, age(run["created_at"]), why)
-    return table
-
-
-def projects_table(projects: Iterable[View]) -> Table:
-    """List projects."""
-    table = Table("project", "host", "repository", "branch", "model", box=None, header_style="dim")
-    for project in projects:
-        _row(
-            table,
-            project["name"],
-            project["host"],
-            project["repository"],
-            project["default_branch"],
-            project["model"] or "-",
-        )
-    return table
-
-
-def models_table(models: Iterable[View], base_url: str) -> Table:
-    """List models in service."""
-    table = Table("model", "champion", "before it", "since", "address", box=None, header_style="dim")
-    for model in models:
-        champion, previous = model["champion"], model["previous"]
-        _row(
-            table,
-            model["name"],
-            f"v{champion['version']}" if champion else "-",
-            f"v{previous['version']}" if previous else "-",
-            age(champion["since"]) if champion else "-",
-            f"{base_url}{model['address']}" if model["address"] else "-",
-        )
-    return table
-
-
-def deployments_table(deployments: Iterable[View]) -> Table:
-    """List deployments, and say which of them were left behind."""
-    table = Table("deployment", "state", "address", "", box=None, header_style="dim")
-    for each in deployments:
-        left = "" if each["needed"] else "no model needs it: delete it where it runs, it may cost money"
-        _row(table, each["name"], each["state"], each["address"] or "-", left or each["reason"])
-    return table
-
-
-def versions_table(versions: Iterable[View]) -> Table:
-    """List the registered versions of a model."""
-    table = Table("version", "registered", "job", "metrics", box=None, header_style="dim")
-    for version in versions:
-        metrics = ", ".join(f"{name} {value:.5g}" for name, value in sorted(version["metrics"].items())[:6])
-        _row(table, f"v{version['version']}", age(version["created_at"]), version["job_name"] or "-", metrics or "-")
-    return table
-
-
-def letters_table(letters: Iterable[View]) -> Table:
-    """List dead letters."""
-    table = Table("id", "what", "kept", "why", box=None, header_style="dim")
-    for letter in letters:
-        _row(table, letter["id"], letter["subject"], age(letter["created_at"]), _one_line(letter["reason"]))
-    return table
-
-
-def _row(table: Table, *cells: str | Text) -> None:
-    """Add a row; text of others is shown as it is, whatever brackets it has."""
-    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
-
-
-def show_story(console: Console, run: View, base_url: str) -> None:
-    """Tell a run from its trigger to where it stands, with gates and decisions."""
-    console.print(Text.assemble((run["run_id"], "bold"), "  ", coloured(run["state"])))
-    console.print(f"[dim]{escape(run['trigger']['kind'])} · started {run['created_at'][:19]} UTC[/dim]\n")
-    console.print(_states(run))
+def tell(run: View, base_url: str, width: int | None) -> Iterator[Text]:
+    """Tell a run's story, line by line."""
+    trigger = run["trigger"]
+    yield Text.assemble((run["run_id"], "bold"), "  ", coloured(run["state"]))
+    yield Text(f"{trigger['kind']} · started {run['created_at'][:10]} {run['created_at'][11:19]} UTC", style="dim")
+    yield Text()
+    yield from _states(run, width)
     for judged in run["gates"]:
-        console.print(_gates(judged))
+        yield from _gates(judged, width)
     if run["pending"]:
-        effects = ", ".join(pending["effect"]["kind"] for pending in run["pending"])
-        console.print(f"\n[dim]under way:[/dim] {effects}")
-    console.print(_events(run))
+        effects = ", ".join(pending["effect"]["kind"].replace("_", " ") for pending in run["pending"])
+        yield Text()
+        yield Text.assemble(("under way: ", "dim"), effects)
+    yield from _events(run, width)
     if run["log_tail"]:
-        console.print(Panel(Text(run["log_tail"].strip()), title="the end of the log", border_style="red"))
+        yield Text("\nthe end of the log", style="bold")
+        for line in run["log_tail"].strip().splitlines():
+            yield Text.assemble(("  │ ", "red"), line)
+        yield Text(f"the whole log: headrace logs {run['run_id']}", style="dim")
     if run["address"]:
-        console.print(f"\nanswers at [bold]{base_url}{run['address']}[/bold]")
+        yield Text.assemble("\nanswers at ", (f"{base_url}{run['address']}", "bold"))
 
 
-def _states(run: View) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+def _states(run: View, width: int | None) -> Iterator[Text]:
     entries = run["states"]
-    for entry, following in zip(entries, [*entries[1:], None], strict=True):
-        started = datetime.fromisoformat(entry["at"])
-        until = datetime.fromisoformat(following["at"]) if following else None
-        took = length((until - started).total_seconds()) if until else ""
-        table.add_row(started.strftime("%H:%M:%S"), coloured(entry["state"]), took, Text(entry["reason"]))
-    return table
+    longest = max(len(entry["state"]) for entry in entries)
+    took = [_took(entry, following) for entry, following in zip(entries, [*entries[1:], None], strict=True)]
+    wide = max(len(text) for text in took)
+    for entry, text in zip(entries, took, strict=True):
+        state = coloured(entry["state"])
+        state.pad_right(longest - len(entry["state"]) + 2)
+        lead = Text.assemble(f"{_clock(entry['at'])}  ", state, f"{text:<{wide}}  ")
+        yield from hanging(lead, Text(entry["reason"]), width)
 
 
-def _gates(judged: View) -> Group:
-    against = f"champion v{judged['champion']}" if judged["champion"] else "no champion yet"
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+def _took(entry: View, following: View | None) -> str:
+    if following is None:
+        return ""
+    return length((datetime.fromisoformat(following["at"]) - datetime.fromisoformat(entry["at"])).total_seconds())
+
+
+def _gates(judged: View, width: int | None) -> Iterator[Text]:
+    if not judged["verdicts"]:
+        yield Text(f"\nno gates are declared: v{judged['version']} was not judged (release.gates)", style="dim")
+        return
+    against = f"against champion v{judged['champion']}" if judged["champion"] else "no champion yet"
+    yield Text(f"\ngates of v{judged['version']}, {against}", style="bold")
     for verdict in judged["verdicts"]:
-        mark = Text(_MARKS[verdict["outcome"]], style=_COLOURS.get(verdict["outcome"], "red"))
+        mark, colour = _MARKS[verdict["outcome"]]
         name = verdict["gate"] + (f" [{verdict['segment']}]" if verdict["segment"] else "")
-        table.add_row(mark, Text(name), Text(verdict["reason"], style="dim"))
-    return Group(Text(f"\ngates of v{judged['version']}, against {against}", style="bold"), table)
+        body = Text.assemble(f"{name}: ", (verdict["reason"], "dim"))
+        yield from hanging(Text(f"  {mark} ", style=colour), body, width)
 
 
-def _events(run: View) -> Group:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
-    for entry in run["history"]:
-        if entry["event"]["kind"] == "effect_done":
-            continue
-        at = datetime.fromisoformat(entry["recorded_at"]).strftime("%H:%M:%S")
+def _events(run: View, width: int | None) -> Iterator[Text]:
+    told = [entry for entry in run["history"] if entry["event"]["kind"] != "effect_done"]
+    if not told:
+        return
+    yield Text("\nevents", style="bold")
+    names = [_name(entry["event"]) for entry in told]
+    longest = max(len(name) for name in names)
+    for entry, name in zip(told, names, strict=True):
         change = f"{entry['from']} → {entry['to']}" if entry["from"] != entry["to"] else ""
-        table.add_row(at, entry["event"]["kind"], Text(change, style="dim"), Text(_detail(entry["event"]), style="dim"))
-    return Group(Text("\nevents", style="bold"), table)
+        parts = [part for part in (change, _detail(entry["event"])) if part]
+        lead = Text(f"  {_clock(entry['recorded_at'])}  {name:<{longest}}  ")
+        yield from hanging(lead, Text(" · ".join(parts), style="dim"), width)
+    if run["more_history"]:
+        yield Text(f"  ... and more; the first {len(run['history'])} are shown", style="dim")
+
+
+def _name(event: View) -> str:
+    stage = f"{event['stage']} " if event.get("stage") else ""
+    return stage + str(event["kind"]).replace("_", " ")
 
 
 def _detail(event: View) -> str:
-    hidden = {"kind", "at", "log_tail", "verdicts", "revival", "p95_ms"}
-    shown = [f"{key} {value}" for key, value in event.items() if key not in hidden and value not in (None, "", [], {})]
-    return _one_line(", ".join(shown))
+    """Say what an event tells, its reason last: that may be long."""
+    values = [(key, value) for key, value in event.items() if key not in _HIDDEN and value not in (None, "", [], {})]
+    said = [_said(key, value) for key, value in values]
+    reason = str(event.get("reason") or "").partition("\n")[0]
+    cut = reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
+    return ", ".join(said) + (": " if said and cut else "") + cut
 
 
-def _one_line(text: str, letters: int = 90) -> str:
-    first = text.partition("\n")[0]
-    return first if len(first) <= letters else f"{first[: letters - 1]}…"
+def _said(key: str, value: object) -> str:
+    if isinstance(value, bool):
+        return key if value else f"not {key}"
+    if key in ("outcome", "decision"):
+        return str(value)
+    return f"{key.replace('_', ' ')} {value}"
+
+
+def _clock(moment: str) -> str:
+    return datetime.fromisoformat(moment).strftime("%H:%M:%S")

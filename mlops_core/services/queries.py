@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mlops_core.domain import events as ev
@@ -14,6 +15,8 @@ from mlops_core.services.progress import Position, RunProgress, durations
 from mlops_core.world import World
 
 View = dict[str, Any]
+# Of a longer log the end is given: what matters is there, and an answer over HTTP must end some time.
+_LONGEST_LOG = 8_388_608
 _GOOD_ENDS = (State.BUILT, State.SKIPPED, State.LIVE, State.RETIRED)
 
 
@@ -140,12 +143,36 @@ class Queries:
         page = self._world.dead_letters.list(cursor=cursor, limit=limit)
         return {"dead_letters": [letter_view(letter) for letter in page.items], "cursor": page.cursor}
 
-    def log(self, run_id: RunId, stage: ev.JobStage) -> bytes:
-        """Read the whole log of a run's job. Raises NotFoundError: There is none; it says why, and what to do."""
+    def log(self, run_id: RunId, stage: ev.JobStage) -> tuple[bytes, int]:
+        """
+        Read the log of a run's job.
+
+        Returns: The log, of a long one its end from the beginning of a line, and how many bytes are left out before.
+        Raises: NotFoundError: There is none; it says why, and what to do.
+        """
         run = self._world.runs.load(run_id).value
         if run.facts.get(ev.JobSubmitted, stage) is None:
             raise NotFoundError(f"{stage} log of run", run_id, advice=_why_no_log(run, stage))
-        return b"".join(self._world.jobs.log(JobName(run.job_name(stage))))
+        return _end_of(self._world.jobs.log(JobName(run.job_name(stage))), _LONGEST_LOG)
+
+
+def _end_of(chunks: Iterable[bytes], limit: int) -> tuple[bytes, int]:
+    """Keep the end only: a step may print gigabytes, and the controller's memory is not for them."""
+    kept: deque[bytes] = deque()
+    size = left_out = 0
+    for chunk in chunks:
+        kept.append(chunk)
+        size += len(chunk)
+        while size - len(kept[0]) >= limit:
+            size -= len(kept[0])
+            left_out += len(kept.popleft())
+    log = b"".join(kept)
+    if left_out == 0 and size <= limit:
+        return log, 0
+    start = size - limit
+    line_end = log.find(b"\n", start) + 1
+    start = line_end if 0 < line_end < size else start
+    return log[start:], left_out + start
 
 
 def summary(run: Run) -> View:

@@ -33,6 +33,7 @@ _POLL_SECONDS = 0.3
 _MOST_CHANGED = 1_000
 # Shorter stages are left out of the sum at the end.
 _WORTH_TELLING = 0.05
+_LONG_SILENCE_SECONDS = 30.0
 # Longer than the slowest training; whoever waits so long has better ways to look.
 _PATIENCE_SECONDS = 6 * 3600
 
@@ -48,7 +49,7 @@ def main(data_folder: Path, repository: str, lines: Iterable[str]) -> int:
     if answer is None:
         return 0
     if not answer["runs"]:
-        say("nothing to do: no branch was pushed that Headrace builds")
+        say(_why_nothing(pushes))
     for run in answer["runs"]:
         pushed_at = next((push["pushed_at"] for push in pushes if push["ref"] == f"refs/heads/{run['branch']}"), None)
         watch(address, run["run_id"], pushed_at=pushed_at)
@@ -60,6 +61,15 @@ def say(text: str) -> None:
     with contextlib.suppress(BrokenPipeError, OSError):
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
+
+
+def _why_nothing(pushes: list[dict[str, Any]]) -> str:
+    """Say why a push starts no run."""
+    if all(push["ref"].startswith("refs/tags/") for push in pushes):
+        return "nothing to do: tags are stored, and branches are built"
+    if all(set(push["after"]) == {"0"} for push in pushes):
+        return "nothing to do: a deleted branch stops no run, and what it delivered stays in service"
+    return "nothing to do: no branch was pushed that Headrace builds"
 
 
 def _push(line: str) -> dict[str, Any]:
@@ -125,7 +135,7 @@ def watch(address: str, run_id: str, *, pushed_at: str | None = None) -> None:
     """
     say(f"run {run_id}")
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    after, view = "", None
+    after, view, silence = "", None, _Silence()
     with httpx.Client(base_url=f"{address}/api", timeout=30.0) as client:
         while time.monotonic() < deadline:
             view = _look(client, run_id, after)
@@ -136,8 +146,10 @@ def watch(address: str, run_id: str, *, pushed_at: str | None = None) -> None:
                 _say_known(run_id, view)
                 if view["ended"]:
                     return
-            for line in view["lines"]:
+            for line in _worth_printing(view):
                 _print_line(line)
+                silence.broken()
+            silence.tell(view["state"])
             if view["ended"] or view["state"] == "awaiting_approval":
                 break
             if view["next"] == after:
@@ -145,6 +157,38 @@ def watch(address: str, run_id: str, *, pushed_at: str | None = None) -> None:
             after = view["next"]
     if view is not None:
         _print_end(address, run_id, view)
+
+
+class _Silence:
+    """Says now and then that a run still goes on: a step that trains for an hour prints nothing of its own."""
+
+    def __init__(self) -> None:
+        self._since = self._state_since = time.monotonic()
+        self._state = ""
+
+    def broken(self) -> None:
+        """Something was printed."""
+        self._since = time.monotonic()
+
+    def tell(self, state: str) -> None:
+        """Print a line where nothing was printed for long."""
+        now = time.monotonic()
+        if state != self._state:
+            self._state, self._state_since = state, now
+        if now - self._since >= _LONG_SILENCE_SECONDS:
+            say(f"    still {state}, for {length(now - self._state_since)}")
+            self.broken()
+
+
+def _worth_printing(view: dict[str, Any]) -> list[dict[str, Any]]:
+    """Leave out what the end of a run says again: the state that it ended in, and the gates that failed."""
+    lines: list[dict[str, Any]] = view["lines"]
+    if not view["ended"] or view["state"] == "live":
+        return lines
+    ends = [line for line in lines if line["kind"] == "state" and line["state"] == view["state"]]
+    failed = [line for line in lines if line["kind"] == "gate" and line["text"].startswith("✗")]
+    again = [*ends[-1:], *(failed if view["state"] == "rejected" else [])]
+    return [line for line in lines if line not in again]
 
 
 def _is_of_earlier_push(view: dict[str, Any], pushed_at: str | None) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from builders import Bench
 from commands import Headrace
 
-from mlops_core.cli.story import length
+from mlops_core.cli.words import length
 from mlops_core.domain.ids import DeploymentName, ModelVersion
 
 
@@ -30,7 +30,7 @@ def test_a_story_has_states_gates_with_numbers_and_events(bench: Bench, headrace
 
     told = headrace("show", worse).stdout
 
-    assert told.startswith(f"{worse}  rejected\npush · started 2026-01-05T12:")
+    assert told.startswith(f"{worse}  rejected\npush · started 2026-01-05 12:")
     assert "gates of v2, against champion v1" in told
     assert "✓ rmse at most 60" in " ".join(told.split())
     assert "'rmse' is 58.25; the champion, version 1, has 50, so it must be at most 50.5." in told
