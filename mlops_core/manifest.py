@@ -7,9 +7,8 @@ files), tags and duplicate keys are refused before anything is built from it: 40
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
@@ -23,8 +22,6 @@ from mlops_core.manifest_wording import place_of, sentence, without_echoes
 MAX_BYTES = 262_144
 MAX_DEPTH = 20
 MAX_DIGITS = 100
-
-_ADD_IT = "Add and commit it, or change the path."
 
 Path = tuple[str | int, ...]
 
@@ -69,37 +66,6 @@ def read_manifest(text: bytes, filename: str = "mlops.yaml") -> ProjectSpec:
         raise ManifestError(filename, sorted(problems, key=lambda problem: problem.line)) from None
 
 
-def missing_files(root: FilePath, spec: ProjectSpec, text: bytes, filename: str) -> list[Problem]:
-    """
-    Find what `mlops.yaml` names and the repository does not have.
-
-    Args:
-        root: The folder of `mlops.yaml`, which its paths start at.
-        text: What it says, for the lines.
-    """
-    _, lines = load_with_lines(text, filename)
-    return [
-        Problem(
-            lines.get(_longest_known(key, lines), 1), _dotted(key), f"there is no '{path}' in the repository. {_ADD_IT}"
-        )
-        for key, path in _declared(spec)
-        if not (root / path).exists()
-    ]
-
-
-def _declared(spec: ProjectSpec) -> Iterator[tuple[Path, str]]:
-    yield ("train", "pipeline"), spec.train.pipeline
-    for number, path in enumerate(spec.build.assets):
-        yield ("build", "assets", number), path
-    if spec.release.serve.code:
-        yield ("release", "serve", "code"), spec.release.serve.code
-    for number, stage in enumerate(spec.release.stages):
-        if stage.smoke:
-            yield ("release", "stages", number, "smoke", "request"), stage.smoke.request
-    for name, path in spec.local.data.items():
-        yield ("local", "data", name), path
-
-
 def load_with_lines(text: bytes, filename: str) -> tuple[object, Mapping[Path, int]]:
     """
     Load YAML safely, with the line of every key and item.
@@ -125,7 +91,8 @@ def load_with_lines(text: bytes, filename: str) -> tuple[object, Mapping[Path, i
         return yaml.safe_load(decoded), lines
     except yaml.MarkedYAMLError as error:
         line = getattr(error.problem_mark, "line", 0) + 1
-        raise ManifestError(filename, [Problem(line, "", f"it is not YAML: {error.problem}.")]) from None
+        advice = " YAML is indented with spaces, never with tabs." if "'\\t'" in str(error.problem) else ""
+        raise ManifestError(filename, [Problem(line, "", f"it is not YAML: {error.problem}.{advice}")]) from None
     except (yaml.YAMLError, ValueError) as error:
         # A date such as 2026-99-99 is refused by the constructor with a plain ValueError.
         reason = str(error).partition("\n")[0]
@@ -162,7 +129,7 @@ def _collect(node: yaml.Node, path: Path, lines: dict[Path, int], filename: str)
             _check_scalar(key_node, path, filename)
             if key in seen:
                 message = f"the key is there twice (first in line {seen[key]}). Keep one."
-                raise ManifestError(filename, [Problem(line, _dotted((*path, key)), message)])
+                raise ManifestError(filename, [Problem(line, dotted((*path, key)), message)])
             seen[key] = line
             lines[(*path, key)] = line
             _collect(value_node, (*path, key), lines, filename)
@@ -179,21 +146,22 @@ def _check_scalar(node: yaml.Node, path: Path, filename: str) -> None:
     text, line = str(node.value), node.start_mark.line + 1
     if node.tag == "tag:yaml.org,2002:int" and len(text) > MAX_DIGITS:
         raise ManifestError(
-            filename, [Problem(line, _dotted(path), f"the number has more than {MAX_DIGITS} characters.")]
+            filename, [Problem(line, dotted(path), f"the number has more than {MAX_DIGITS} characters.")]
         )
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         message = "the text holds half of a surrogate pair (\\ud800 to \\udfff). Remove it."
-        raise ManifestError(filename, [Problem(line, _dotted(path), message)])
+        raise ManifestError(filename, [Problem(line, dotted(path), message)])
 
 
 def _problem(detail: Mapping[str, Any], lines: Mapping[Path, int]) -> Problem:
     location = place_of(detail)
-    known = _longest_known(location, lines)
-    key = _dotted(location if detail["type"] in ("missing", "extra_forbidden") else known)
+    known = longest_known(location, lines)
+    key = dotted(location if detail["type"] in ("missing", "extra_forbidden") else known)
     return Problem(lines.get(known, 1), key, sentence(detail, location))
 
 
-def _longest_known(location: Path, lines: Mapping[Path, int]) -> Path:
+def longest_known(location: Path, lines: Mapping[Path, int]) -> Path:
+    """Give the longest beginning of a place that is in the file, for its line."""
     for end in range(len(location), -1, -1):
         for known in (location[:end], tuple(str(step) for step in location[:end])):
             # Keys of YAML may be numbers; the lines are kept by their text.
@@ -202,7 +170,8 @@ def _longest_known(location: Path, lines: Mapping[Path, int]) -> Path:
     return ()
 
 
-def _dotted(path: Path) -> str:
+def dotted(path: Path) -> str:
+    """Write a place as people do: `release.gates[0].max`."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mlops_core.cli.checking import PLACEHOLDER
 from mlops_core.cli.inspection import Findings
 from mlops_core.domain.errors import RefusedError
 
@@ -38,7 +39,7 @@ def render(folder_name: str, findings: Findings) -> str:
     sections = [
         _HEAD,
         f"project: {_project_name(folder_name)}\n",
-        "triggers:\n  branches: [main]        # these deliver; every other branch is built and tested only\n",
+        _triggers(findings),
         _build(findings),
         _train(findings),
         _release(findings),
@@ -49,6 +50,11 @@ def render(folder_name: str, findings: Findings) -> str:
 
 def _project_name(folder_name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", folder_name.lower()).strip("-")[:60] or "project"
+
+
+def _triggers(findings: Findings) -> str:
+    branch = findings.branch if re.fullmatch(r"[A-Za-z][A-Za-z0-9._/-]*", findings.branch) else f'"{findings.branch}"'
+    return f"triggers:\n  branches: [{branch}]        # these deliver; every other branch is built and tested only\n"
 
 
 def _build(findings: Findings) -> str:
@@ -71,11 +77,15 @@ def _train(findings: Findings) -> str:
     others = findings.pipelines[1:6]
     lines = ["train:", f"  pipeline: {findings.pipelines[0]}"]
     lines += [f"  # also found: {path}" for path in others]
-    model, *more = findings.models or ["change-me"]
+    model, *more = findings.models or [PLACEHOLDER]
     note = "the registered name that the pipeline produces"
     if not findings.models:
         note = "no registration was found: put the registered name here"
     lines.append(f"  model: {model}            # {note}")
+    if not findings.models:
+        lines += [
+            f"  # {output} is a model: with 'name: NAME' there it is registered" for output in findings.unnamed_models
+        ]
     lines += [f"  # also found: {name}" for name in more[:5]]
     lines.append("  timeout: 2h")
     return "\n".join(lines) + "\n"

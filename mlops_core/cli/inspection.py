@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from mlops_core.adapters.local.repositories import main_branch_of
 
 _SKIPPED = {".git", ".venv", "venv", "node_modules", "__pycache__", ".headrace", "mlruns", ".tox"}
 _MOST_FILES = 20_000
@@ -27,6 +30,7 @@ _MODEL_IN_CODE = re.compile(
 _MODEL_INPUTS = ("registered_model_name", "model_name", "model_base_name")
 _REQUEST_KEYS = {"input_data", "dataframe_split", "dataframe_records", "instances", "inputs", "data"}
 _PIPELINE_SCHEMA = "pipelinejob.schema.json"
+_ENTRY_SCRIPT = re.compile(r"^\s*entry_script:\s*[\"']?([\w./-]+)", re.MULTILINE)
 _VCS = re.compile(r"^(git|hg|svn|bzr)\+", re.IGNORECASE)
 
 
@@ -43,6 +47,8 @@ class Findings:
     requests: list[str] = field(default_factory=list)
     test_command: str | None = None
     models: list[str] = field(default_factory=list)
+    unnamed_models: list[str] = field(default_factory=list)
+    branch: str = "main"
     unreachable: list[str] = field(default_factory=list)
 
 
@@ -52,14 +58,17 @@ def inspect(root: Path) -> Findings:
     documents = dict(_documents(root))
     for path, document in documents.items():
         _note_asset(findings, root, path, document)
+    components = _components(documents)
     for path, document in documents.items():
-        if _is_pipeline(document):
+        if _is_pipeline(document) and path not in components:
             findings.pipelines.append(path)
     # The one with the most steps is the one that trains; examples and fragments are smaller.
     findings.pipelines.sort(key=lambda path: (-len(documents[path].get("jobs", {})), path))
     if findings.pipelines:
         _keep_used_environments(findings, root)
         _note_references(findings, root, root / findings.pipelines[0])
+        findings.unnamed_models = _unnamed_models(documents[findings.pipelines[0]])
+    findings.branch = main_branch_of(root)
     findings.models = _models(root, documents, findings.pipelines[:1])
     findings.scoring_script = _scoring_script(root, documents)
     findings.requests = _requests(root)
@@ -94,7 +103,31 @@ def _documents(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _is_pipeline(document: dict[str, Any]) -> bool:
     schema = str(document.get("$schema", "")).lower()
     is_job = document.get("type") == "pipeline" or schema.endswith(_PIPELINE_SCHEMA)
-    return is_job and isinstance(document.get("jobs"), dict) and "version" not in document
+    is_component = "component" in schema.rpartition("/")[2] or "version" in document
+    return is_job and isinstance(document.get("jobs"), dict) and not is_component
+
+
+def _components(documents: dict[str, dict[str, Any]]) -> set[str]:
+    """Find the files that another one names as its component: a pipeline among them is a part, not the whole."""
+    found = set()
+    for path, document in documents.items():
+        jobs = document.get("jobs")
+        for job in jobs.values() if isinstance(jobs, dict) else ():
+            named = job.get("component") if isinstance(job, dict) else None
+            if isinstance(named, str) and not named.startswith("azureml:"):
+                found.add(posixpath.normpath(posixpath.join(posixpath.dirname(path), named.removeprefix("file:"))))
+    return found
+
+
+def _unnamed_models(document: dict[str, Any]) -> list[str]:
+    """Find the outputs that are models and have no name: with one, Azure ML registers them."""
+    found = []
+    for name, job in [("", document), *document["jobs"].items()]:
+        outputs = job.get("outputs") if isinstance(job, dict) else None
+        for output, value in outputs.items() if isinstance(outputs, dict) else ():
+            if isinstance(value, dict) and str(value.get("type", "")).endswith("_model") and not value.get("name"):
+                found.append(f"jobs.{name}.outputs.{output}" if name else f"outputs.{output}")
+    return found
 
 
 def _note_asset(findings: Findings, root: Path, path: str, document: dict[str, Any]) -> None:
@@ -204,15 +237,24 @@ def _scoring_script(root: Path, documents: dict[str, dict[str, Any]]) -> str | N
             target: Path = (root / path).parent / str(script.get("code", ".")) / str(script["scoring_script"])
             if target.is_file() and target.resolve().is_relative_to(root.resolve()):
                 return target.resolve().relative_to(root.resolve()).as_posix()
+    batch = _batch_scripts(root)
     if any(re.search(r"mlflow\.\w+\.(log|save)_model\(", _text(path)) for path in _files(root, ".py")):
         return None
     for path_in_code in _files(root, ".py"):
+        if path_in_code.name in batch:
+            continue
         text = _text(path_in_code)
         if re.search(r"^def init\(\)", text, re.MULTILINE) and re.search(
             r"^def run\((?!mini_batch)", text, re.MULTILINE
         ):
             return path_in_code.relative_to(root).as_posix()
     return None
+
+
+def _batch_scripts(root: Path) -> set[str]:
+    """Find the scripts of parallel steps: they have init() and run() too, and answer no requests."""
+    texts = [_text(path) for path in _files(root, ".yml", ".yaml")]
+    return {Path(found).name for text in texts for found in _ENTRY_SCRIPT.findall(text)}
 
 
 def _is_online(document: dict[str, Any]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from mlops_core.cli.context import err, out, settings, tell_problem, told_errors
-from mlops_core.cli.initialise import write_manifest
-from mlops_core.cli.inspection import inspect
+from mlops_core.cli.checking import faults_of
+from mlops_core.cli.context import err, out, print_json, settings, tell_problem, told_errors
 from mlops_core.cli.up import DataOption
 from mlops_core.domain.errors import BadInputError, RefusedError
-from mlops_core.domain.project import ProjectSpec
-from mlops_core.manifest import ManifestError, missing_files, read_manifest
-from mlops_core.ports import ProjectRecord
+from mlops_core.pipelines.results import counted
 from mlops_core.settings import process_environment
 
 if TYPE_CHECKING:
     from mlops_core.pipelines.plan import PipelinePlan
     from mlops_core.pipelines.runner import PipelineRun
+    from mlops_core.ports import ProjectRecord
 
 pipeline = typer.Typer(no_args_is_help=True, help="Run one Azure ML v2 pipeline file on this machine.")
 
@@ -38,28 +37,35 @@ def add(path: PathArgument = Path(), *, manifest: ManifestOption = "mlops.yaml",
     """Allow a repository: makes its bare twin, and adds the remote 'headrace' to push to."""
     from mlops_core.adapters.local.database import Database
     from mlops_core.adapters.local.project_store import SqliteProjectStore
-    from mlops_core.adapters.local.repositories import add_repository
+    from mlops_core.adapters.local.repositories import add_repository, hindrances
     from mlops_core.adapters.local.running import address_of_controller
 
     folder = (data or settings().data_folder).expanduser().absolute()
     with told_errors():
-        record = add_repository(folder, path, manifest)
+        path, manifest = _folder_and_manifest(path, manifest)
         database = Database(folder / "headrace.db")
         store = SqliteProjectStore(database)
         try:
-            refuse_takeover(store.all(), record)
+            record = add_repository(folder, path, manifest, check=lambda wanted: refuse_takeover(store.all(), wanted))
             known = [other for other in store.all() if other.name == record.name]
             store.put(replace(known[0], model=record.model) if known else record)
         finally:
             database.close()
         out.print(f"project [bold]{record.name}[/bold] added. Deliver it:  git push headrace {record.default_branch}")
+        for hindrance in hindrances(record, path):
+            out.print(f"[yellow]![/yellow] {escape(hindrance)}")
         if address_of_controller(folder) is None:
             out.print("Start the controller first, in another terminal:  headrace up")
 
 
+def _folder_and_manifest(path: Path, manifest: str) -> tuple[Path, str]:
+    """Take the path of an `mlops.yaml` itself, too."""
+    return (path.parent, path.name) if path.is_file() else (path, manifest)
+
+
 def refuse_takeover(known: Sequence[ProjectRecord], wanted: ProjectRecord) -> None:
     """
-    See that a project takes neither another's name nor its model.
+    See that a project takes neither another's name nor its model, and keeps its own name.
 
     Raises: RefusedError: It does; names the other one.
     """
@@ -69,6 +75,11 @@ def refuse_takeover(known: Sequence[ProjectRecord], wanted: ProjectRecord) -> No
             raise RefusedError(
                 f"There is a project '{wanted.name}' already, of repository '{other.repository}'. Give this one another "
                 "name: 'project' in mlops.yaml."
+            )
+        if other.name != wanted.name and same_place:
+            raise RefusedError(
+                f"'{wanted.manifest}' of this repository was added as project '{other.name}'. A project keeps its name, "
+                f"since its runs have it: write 'project: {other.name}' again."
             )
         if other.name != wanted.name and other.model is not None and other.model == wanted.model:
             raise RefusedError(
@@ -82,64 +93,58 @@ def init(
     *,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an mlops.yaml that is there.")] = False,
 ) -> None:
-    """Look at a repository and write a commented mlops.yaml."""
+    """Look at a repository, write a commented mlops.yaml, and say what is left to fill in."""
+    from mlops_core.cli.initialise import write_manifest
+    from mlops_core.cli.inspection import inspect
+
     with told_errors():
         if not path.is_dir():
             raise BadInputError(f"'{path}' is no folder. Give the repository's folder.")
         target, text = write_manifest(path, inspect(path), overwrite=force)
         out.print(text, markup=False)
-        out.print(f"written to [bold]{target}[/bold]. Check it: headrace validate {path}")
+        out.print(f"written to [bold]{target}[/bold]")
+        faults = faults_of(path.absolute(), target.name)
+        for fault in faults:
+            tell_problem(fault.text)
+        if faults:
+            left = counted(len(faults), "thing")
+            out.print(f"{left} left for you to fill in or mend; then: headrace validate {shlex.quote(str(path))}")
+        else:
+            out.print(f"All that it points at is there. Commit it, then: headrace add {shlex.quote(str(path))}")
 
 
-def validate(path: PathArgument = Path(), *, manifest: ManifestOption = "mlops.yaml") -> None:
+def validate(
+    path: PathArgument = Path(),
+    *,
+    manifest: ManifestOption = "mlops.yaml",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
     """Check mlops.yaml and all that it points at; names file, line and key of what is wrong."""
     with told_errors():
+        path, manifest = _folder_and_manifest(path, manifest)
         root = path.absolute()
-        file = root / manifest
-        if not file.is_file():
+        if not root.is_dir():
+            raise BadInputError(f"'{path}' is no folder. Give the repository's folder.")
+        if not (root / manifest).is_file():
             raise BadInputError(
                 f"There is no '{manifest}' in '{root}'. Write one with 'headrace init', then commit it."
             )
-        problems = _problems_of(root, manifest)
-        for problem in problems:
-            tell_problem(problem)
-        if problems:
+        faults = faults_of(root, manifest)
+        if as_json:
+            print_json({"ok": not faults, "problems": [fault.view() for fault in faults]})
+        for fault in [] if as_json else faults:
+            tell_problem(fault.text)
+        if not (faults or as_json):
+            out.print(f"[green]✓[/green] {manifest}, every file that it names, and the pipeline")
+        if faults:
             raise typer.Exit(1)
-        out.print(f"[green]✓[/green] {manifest}, every file that it names, and the pipeline")
-
-
-def _problems_of(root: Path, manifest: str) -> list[str]:
-    from mlops_core.pipelines.data_assets import DataAssets
-    from mlops_core.pipelines.errors import PipelineInvalidError, PipelineNotLocalError
-    from mlops_core.pipelines.loader import LoadRequest, load_plan
-
-    text, folder = (root / manifest).read_bytes(), (root / manifest).parent
-    try:
-        spec = read_manifest(text, manifest)
-    except ManifestError as error:
-        return [f"{manifest} {problem}" for problem in error.problems]
-    problems = [f"{manifest} {problem}" for problem in missing_files(folder, spec, text, manifest)]
-    if (folder / spec.train.pipeline).is_file():
-        request = LoadRequest(
-            yaml_path=folder / spec.train.pipeline,
-            project_root=folder,
-            inputs=spec.train.inputs,
-            bindings=spec.local.data,
-            environments=spec.local.environments,
-            declared=DataAssets(settings().data_folder / "assets").declared(),
-        )
-        try:
-            load_plan(request)
-        except PipelineInvalidError as error:
-            problems += [str(problem) for problem in error.problems]
-        except PipelineNotLocalError as error:
-            problems += [f"{refusal} (this cannot run on a laptop)" for refusal in error.refusals]
-    return problems
 
 
 def schema() -> None:
     """Print the JSON Schema of mlops.yaml, for editors."""
-    out.print(json.dumps(ProjectSpec.model_json_schema(), indent=2), markup=False)
+    from mlops_core.domain.project import ProjectSpec
+
+    print_json(ProjectSpec.model_json_schema())
 
 
 @pipeline.command("run")

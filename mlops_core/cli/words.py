@@ -30,8 +30,11 @@ def coloured(word: str) -> Text:
 
 def age(moment: str) -> str:
     """Say how long ago something was."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-    return f"{length(max(seconds, 0))} ago"
+    seconds = max((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds(), 0)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds / size)} {unit} ago"
+    return f"{seconds:.0f} s ago"
 
 
 def length(seconds: float) -> str:

@@ -17,11 +17,12 @@ from mlops_core.jobs.outcome import JobFailedError
 from mlops_core.jobs.request import JobOrder
 from mlops_core.jobs.source import fetch_commit
 from mlops_core.jobs.training import pipeline_run
-from mlops_core.manifest import ManifestError, missing_files
+from mlops_core.manifest import ManifestError
+from mlops_core.manifest_files import problems_of_files
 from mlops_core.pipelines.environments import Environment, EnvironmentMaker
 from mlops_core.pipelines.log_tail import what_matters
 from mlops_core.pipelines.plan import EnvironmentSpec
-from mlops_core.pipelines.results import Kind, length
+from mlops_core.pipelines.results import Kind, counted, length
 from mlops_core.pipelines.step_files import copy_code
 from mlops_core.pipelines.step_process import StepProcesses, allowed
 
@@ -42,7 +43,10 @@ def build(order: JobOrder, folder: Path, *, inherited: Mapping[str, str], proces
     started = time.monotonic()
     run = pipeline_run(order, folder, inherited=inherited, processes=processes)
     plan = run.plan()
-    tell("stage", f"pipeline '{plan.name}': {len(plan.steps)} steps, checked in {length(time.monotonic() - started)}")
+    tell(
+        "stage",
+        f"pipeline '{plan.name}': {counted(len(plan.steps), 'step')}, checked in {length(time.monotonic() - started)}",
+    )
     for spec in {step.environment.model_dump_json(): step.environment for step in plan.steps}.values():
         _make(run.maker, spec, (), tell)
     set_up_assets(order, run.maker, tell)
@@ -64,16 +68,16 @@ def _make(maker: EnvironmentMaker, spec: EnvironmentSpec, extra: tuple[str, ...]
 
 def check_declared_files(root: Path, spec: ProjectSpec, manifest: str) -> None:
     """
-    See that every file that `mlops.yaml` names is there.
+    See that every file that `mlops.yaml` names is there, and is what it is named for.
 
     Args:
         root: The folder of `mlops.yaml`.
-    Raises: ManifestError: Names file, line and key of all that is missing.
+    Raises: ManifestError: Names file, line and key of all that is wrong.
     """
     text = (root / Path(manifest).name).read_bytes()
-    missing = missing_files(root, spec, text, manifest)
-    if missing:
-        raise ManifestError(manifest, missing)
+    problems = problems_of_files(root, spec, text, manifest)
+    if problems:
+        raise ManifestError(manifest, problems)
 
 
 def tests_environment(order: JobOrder, first: EnvironmentSpec) -> EnvironmentSpec:

@@ -26,6 +26,7 @@ from mlops_core.pipelines.results import (
     PipelineResult,
     Progress,
     StepResult,
+    counted,
     length,
     read_step_results,
     write_status,
@@ -298,7 +299,7 @@ class _Executor:
         if self._execution.processes.halted.is_set():
             return PipelineResult("cancelled", "the pipeline was cancelled", self._results, seconds)
         reused = sum(1 for result in self._results.values() if result.state == "reused")
-        said = f"{len(self._results)} steps" + (f", {reused} reused" if reused else "")
+        said = counted(len(self._results), "step") + (f", {reused} reused" if reused else "")
         return PipelineResult("succeeded", said, self._results, seconds)
 
     def _log_tail(self, step: str) -> str:

@@ -112,6 +112,11 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     Path(temporary).replace(path)
 
 
+def counted(number: int, noun: str) -> str:
+    """Say how many of something there are."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def length(seconds: float) -> str:
     """Say how long something took."""
     return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"  # noqa: PLR2004

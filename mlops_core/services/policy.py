@@ -45,7 +45,7 @@ class Policy:
         if spec.project != record.name:
             reason = (
                 f"{record.manifest} says 'project: {spec.project}', but this repository was added as project "
-                f"'{record.name}'. Change the name back, or add the repository again."
+                f"'{record.name}'. A project keeps its name: change it back."
             )
             return [ev.PolicyDecided(at=now, decision="refuse", reason=reason)]
         self._remember_model(record, spec)

@@ -89,7 +89,7 @@ def _send(client: httpx.Client, body: bytes) -> tuple[str | None, float]:
 
 def _judge(times: list[float], smoke: Smoke) -> SmokeResult:
     p95_ms = sorted(times)[math.ceil(0.95 * len(times)) - 1] * 1000
-    text = f"{len(times)} smoke requests answered, 95% within {p95_ms:.0f} ms"
+    text = f"{len(times)} smoke request{'s' if len(times) > 1 else ''} answered, 95% within {p95_ms:.0f} ms"
     if smoke.p95_ms is not None and p95_ms > smoke.p95_ms:
         return SmokeResult(passed=False, reason=f"{text}; the limit is {smoke.p95_ms:g} ms", p95_ms=p95_ms)
     return SmokeResult(passed=True, reason=text, p95_ms=p95_ms)

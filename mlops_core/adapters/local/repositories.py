@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from mlops_core.adapters.local.secret_files import kept_secret
@@ -30,30 +31,27 @@ def webhook_secret(data_folder: Path) -> bytes:
     return kept_secret(data_folder, _SECRET).encode()
 
 
-def add_repository(data_folder: Path, path: Path, manifest: str) -> ProjectRecord:
+def add_repository(
+    data_folder: Path, path: Path, manifest: str, *, check: Callable[[ProjectRecord], None] = lambda _: None
+) -> ProjectRecord:
     """
     Make the bare twin of a repository and its remote. Adding it again changes nothing.
 
     Args:
-        path: The user's repository.
+        path: The user's repository, or a folder in it that has an `mlops.yaml` of its own.
         manifest: Path of `mlops.yaml` in it.
+        check: Raises where the project is not wanted; called before anything is made.
     Raises:
         BadInputError: It is no git repository, or has no valid `mlops.yaml`.
         RefusedError: Its remote `headrace` leads elsewhere.
     """
-    root = _root_of(path)
-    file = root / manifest
-    if not file.is_file():
-        raise BadInputError(f"There is no '{manifest}' in '{root}'. Write one with 'headrace init', then commit it.")
-    spec = read_manifest(file.read_bytes(), manifest)
+    root, manifest = _place_of(path, manifest)
+    spec = read_manifest((root / manifest).read_bytes(), manifest)
     name = ProjectName(spec.project)
     # Of the repository's folder, since a monorepo has one twin for all its projects; and of its path, since two
     # repositories may have the same folder's name.
     bare = data_folder / "repositories" / f"{_repository_name(root, name)}-{short_digest(str(root))}.git"
-    _make_bare(bare)
-    _write_hook(bare, data_folder)
-    _add_remote(root, bare)
-    return ProjectRecord(
+    record = ProjectRecord(
         name=name,
         host="local",
         repository=bare.stem,
@@ -64,6 +62,60 @@ def add_repository(data_folder: Path, path: Path, manifest: str) -> ProjectRecor
         # Whatever comes to the twin is pushed there to be delivered, also while no controller is up.
         known_heads={},
     )
+    check(record)
+    _make_bare(bare)
+    _write_hook(bare, data_folder)
+    _add_remote(root, bare)
+    return record
+
+
+def hindrances(record: ProjectRecord, path: Path) -> list[str]:
+    """Say what would make a push of an added repository disappoint, each with what to do."""
+    root = _root_of(path)
+    found = []
+    if _said(root, "status", "--porcelain", "--", record.manifest) != "":
+        found.append(
+            f"'{record.manifest}' is not committed as it is. A push brings commits only: "
+            f"git add {shlex.quote(record.manifest)} && git commit"
+        )
+    here, wanted = _said(root, "symbolic-ref", "--short", "HEAD"), record.default_branch
+    if here and here != wanted and _said(root, "rev-parse", "--verify", "--quiet", f"refs/heads/{wanted}") is None:
+        found.append(
+            f"there is no branch '{wanted}' here, and this is '{here}'. Name it in mlops.yaml (triggers.branches), or push "
+            f"it as one that delivers: git push {REMOTE} {shlex.quote(here)}:{shlex.quote(wanted)}"
+        )
+    return found
+
+
+def main_branch_of(path: Path) -> str:
+    """Guess which branch of a repository delivers: its origin's, else main or master, else the one checked out."""
+    origin = _said(path, "symbolic-ref", "--short", "refs/remotes/origin/HEAD")
+    if origin:
+        return origin.partition("/")[2]
+    for branch in ("main", "master"):
+        if _said(path, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}"):
+            return branch
+    return _said(path, "symbolic-ref", "--short", "HEAD") or "main"
+
+
+def _said(path: Path, *arguments: str) -> str | None:
+    try:
+        return _user_git(path, *arguments)
+    except PermanentError:
+        return None
+
+
+def _place_of(path: Path, manifest: str) -> tuple[Path, str]:
+    """Find the repository of a path, and where its `mlops.yaml` is in it: beside the path, or at the top."""
+    if not path.is_dir():
+        raise BadInputError(f"'{path}' is no folder. Give the repository's folder.")
+    root, here = _root_of(path), path.resolve()
+    for folder in (here, root):
+        file = folder / manifest
+        if file.is_file() and file.resolve().is_relative_to(root):
+            return root, file.relative_to(root).as_posix()
+    where = f"'{here}'" + (f" or in '{root}'" if here != root else "")
+    raise BadInputError(f"There is no '{manifest}' in {where}. Write one with 'headrace init', then commit it.")
 
 
 def _root_of(path: Path) -> Path:
@@ -71,9 +123,9 @@ def _root_of(path: Path) -> Path:
         found = _user_git(path, "rev-parse", "--show-toplevel")
     except PermanentError:
         raise BadInputError(
-            f"'{path}' is no git repository. Make one: git init {path} && git add . && git commit."
+            f"'{path}' is no git repository. Make one there: git init && git add --all && git commit."
         ) from None
-    return Path(found)
+    return Path(found).resolve()
 
 
 def _repository_name(root: Path, project: ProjectName) -> str:

@@ -137,3 +137,46 @@ def test_init_of_what_is_no_project_says_what_to_do(
     done = headrace("init", str(tmp_path / folder))
 
     assert (done.exit_code, sentence in done.stderr) == (1, True), done.stderr
+
+
+def test_a_pipeline_that_is_a_part_of_another_is_not_the_one_that_trains(tmp_path: Path) -> None:
+    part = {"type": "pipeline", "jobs": dict.fromkeys(("a", "b"), PIPELINE["jobs"]["train"])}  # type: ignore[index] - a mapping
+    declared = {**part, "$schema": "https://azuremlschemas.azureedge.net/latest/pipelineComponent.schema.json"}
+    whole = {"type": "pipeline", "jobs": {"all": {"type": "pipeline", "component": "./parts/train.yml"}}}
+
+    found = inspect(write(tmp_path, parts__train_dot_yml=part, parts__other_dot_yml=declared, pipeline_dot_yml=whole))
+
+    assert found.pipelines == ["pipeline.yml"]
+
+
+def test_a_script_of_a_parallel_step_is_no_scoring_script(tmp_path: Path) -> None:
+    step = {"type": "parallel", "task": {"type": "run_function", "entry_script": "predict.py"}}
+    write(tmp_path, pipeline_dot_yml={**PIPELINE, "jobs": {"predict": step}}, src__predict_dot_py=SCRIPT)
+
+    assert inspect(tmp_path).scoring_script is None
+
+
+def test_model_outputs_without_a_name_are_proposed_where_no_registration_was_found(tmp_path: Path) -> None:
+    job = {**PIPELINE["jobs"]["train"], "outputs": {"model": {"type": "mlflow_model"}}}  # type: ignore[index,dict-item] - a mapping
+
+    text = render("tides", inspect(write(tmp_path, p_dot_yml={**PIPELINE, "jobs": {"train": job}})))
+
+    assert "# jobs.train.outputs.model is a model: with 'name: NAME' there it is registered" in text
+
+
+def test_the_branch_of_the_repository_is_the_one_that_delivers() -> None:
+    text = render("tides", Findings(pipelines=["p.yml"], branch="release/2.0"))
+
+    assert read_manifest(text.encode()).triggers.branches == ("release/2.0",)
+
+
+def test_init_says_what_is_left_to_fill_in(headrace: Headrace, tmp_path: Path) -> None:
+    project = write(tmp_path / "tides", p_dot_yml=PIPELINE)
+
+    done = headrace("init", str(project))
+
+    assert done.exit_code == 0
+    problems = " ".join(done.stderr.split())
+    assert "train.model: 'change-me' stands for a name that is yet to be given" in problems
+    assert "azureml:tide-data@latest" in problems
+    assert f"left for you to fill in or mend; then: headrace validate {project}" in done.stdout
