@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ _LOOK_SECONDS = 0.5
 # So many times as long as a look at the log took is waited before the next one.
 _REST = 5
 _SECTION = re.compile(r"^--- (?:step (?P<step>.+)|(?P<job>.+): user_logs/.+)$")
+_UP_TO_TRAINING = ("received", "building", "training")
 _STYLES = {"state": "bold", "log": "dim", "took": "dim", "output": "dim"}
 
 
@@ -76,15 +77,19 @@ class Follower:
         while True:
             view = self.client.get(f"/runs/{self.run_id}/progress", after=after)
             over = bool(view["ended"]) or view["state"] == "awaiting_approval"
-            # A step's words come before what is said of its end.
+            before, after_it = _around_output(view["lines"])
+            self._print_all(before)
             self._print_output(view, over=over)
-            for line in view["lines"]:
-                self._print(line)
+            self._print_all(after_it)
             if over:
                 return view
             if view["next"] == after:
                 time.sleep(_LOOK_SECONDS)
             after = view["next"]
+
+    def _print_all(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            self._print(line)
 
     def _print_output(self, view: Line, *, over: bool) -> None:
         trained = over or any(line["kind"] == "took" and line["state"] == "training" for line in view["lines"])
@@ -125,6 +130,16 @@ def follow_to_the_end(client: Api, run_id: str, *, stage: str | None = None, as_
         raise RefusedError(f"run {run_id} ended {view['state']}: {_why(view)}")
     if view["state"] == "awaiting_approval" and not as_json:
         out.print(f"waits for a person: headrace approve {run_id}  (or: headrace reject {run_id})")
+
+
+def _around_output(lines: Sequence[Line]) -> tuple[Sequence[Line], Sequence[Line]]:
+    """Part what comes before the steps' words from what is said of a step's end, or after the training."""
+    for number, line in enumerate(lines):
+        of_end = line["state"] == "train" and line["text"].startswith(("✓", "✗"))
+        later = line["kind"] == "state" and line["state"] not in _UP_TO_TRAINING
+        if of_end or later or (line["kind"] == "took" and line["state"] == "training"):
+            return lines[:number], lines[number:]
+    return lines, []
 
 
 def _why(view: Line) -> str:

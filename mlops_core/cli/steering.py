@@ -46,6 +46,8 @@ def retrain(
         out.print(f"run [bold]{run['run_id']}[/bold] started")
         if follow:
             follow_to_the_end(client, run["run_id"])
+        else:
+            out.print(f"[dim]watch it: headrace logs {run['run_id']} --follow[/dim]")
 
 
 def approve(
@@ -99,8 +101,9 @@ def list_letters(*, as_json: Json = False) -> None:
 
 
 @dead_letters.command("show")
-def show_letter(letter_id: Annotated[str, typer.Argument(help="Its id.")]) -> None:
-    """Print a dead letter whole."""
+def show_letter(letter_id: Annotated[str, typer.Argument(help="Its id.")], *, as_json: Json = False) -> None:
+    """Print a dead letter whole, with and without --json as JSON."""
+    del as_json
     with told_errors():
         print_json(api().get(f"/dead-letters/{letter_id}"))
 
@@ -119,3 +122,5 @@ def _decide(run_id: str, wish: str, reason: str) -> None:
         full_id = find_run(client, run_id)
         run = client.post(f"/runs/{full_id}/decisions/{wish}", {"by": person(), "reason": reason})
         out.print(f"run [bold]{full_id}[/bold] is now [bold]{run['state']}[/bold]: {escape(run['reason'])}")
+        if not run["ended"]:
+            out.print(f"[dim]watch it: headrace logs {full_id} --follow[/dim]")

@@ -49,6 +49,8 @@ def test_a_followed_run_prints_what_its_steps_print(bench: Bench, headrace: Head
     assert done.exit_code == 0
     assert "  train │ epoch 1 [loss] 0.5\n" in done.stdout
     assert OWN not in done.stdout
+    told = done.stdout
+    assert told.index("training: ") < told.index("epoch 1") < told.index("evaluating: ")
     assert "live: " in done.stdout
 
 
