@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sized
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mlops_core.cli.context import out, settings, told_errors
 from mlops_core.cli.up import DataOption
 from mlops_core.domain.errors import TemporaryError
 from mlops_core.settings import process_environment
+
+if TYPE_CHECKING:
+    from mlops_core.domain.ids import JobName
 
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.1
@@ -60,15 +63,12 @@ def stop_processes(folder: Path) -> list[str]:
     from mlops_core.adapters.local.deployment_watcher import DeploymentWatcher
     from mlops_core.adapters.local.job_runner import ProcessJobRunner, RunnerOptions
     from mlops_core.adapters.local.mlflow_server import MlflowServer
-    from mlops_core.domain.ids import JobName
-    from mlops_core.jobs.request import STATUS
     from mlops_core.pipelines.step_process import allowed
 
     environment = process_environment()
     options = RunnerOptions(folder=folder / "jobs", caches=folder / "caches", inherited=environment)
     jobs = ProcessJobRunner(options)
-    names = [JobName(path.name) for path in sorted(options.folder.iterdir()) if not path.name.startswith(".")]
-    running = [name for name in names if not (options.folder / name / STATUS).exists()]
+    running = unfinished_jobs(folder)
     for name in running:
         jobs.cancel(name)
     folders = DeploymentFolders(folder / "deployments")
@@ -87,6 +87,16 @@ def stop_processes(folder: Path) -> list[str]:
         stopped.append("MLflow" if mlflow.is_healthy() else "")
         mlflow.stop()
     return [what for what in stopped if what]
+
+
+def unfinished_jobs(folder: Path) -> list[JobName]:
+    """Find the jobs of a data folder that have not ended."""
+    from mlops_core.domain.ids import JobName
+    from mlops_core.jobs.request import STATUS
+
+    jobs = folder / "jobs"
+    names = sorted(path.name for path in jobs.iterdir() if not path.name.startswith(".")) if jobs.is_dir() else []
+    return [JobName(name) for name in names if not (jobs / name / STATUS).exists()]
 
 
 def _counted(things: Sized, noun: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from mlops_core.cli.context import out, settings, told_errors
 from mlops_core.settings import Settings
@@ -48,7 +49,9 @@ def serve(chosen: Settings, *, port: int, verbose: bool, ready: Callable[[str], 
     from mlops_core import bootstrap
     from mlops_core.adapters.local.host.functions import read_functions
     from mlops_core.adapters.local.host.server import FunctionsHost, HostOptions
+    from mlops_core.adapters.local.room import watch_room
     from mlops_core.adapters.local.secret_files import TOPIC_KEY, kept_secret
+    from mlops_core.cli.down import unfinished_jobs
 
     set_up_logging(chosen.data_folder, verbose=verbose)
     bootstrap.configure(chosen)
@@ -60,11 +63,18 @@ def serve(chosen: Settings, *, port: int, verbose: bool, ready: Callable[[str], 
         port=port,
         max_body_bytes=max(chosen.webhook_max_bytes, chosen.score_max_bytes) + 1,
         topic_key=kept_secret(chosen.data_folder, TOPIC_KEY),
-        services=(_mlflow(parts), parts.registry_watcher.watch, parts.deployment_watcher.watch),
+        services=(
+            _mlflow(parts),
+            parts.registry_watcher.watch,
+            parts.deployment_watcher.watch,
+            lambda stop: watch_room(chosen.data_folder, _say_of_disk, stop),
+        ),
         ready=ready,
     )
     FunctionsHost(read_functions(function_app.app), parts.queue, parts.bus, options).run()
-    parts.mlflow.stop()
+    # Jobs outlive the controller, and log to MLflow as they go on; 'headrace down' ends all of it.
+    if not unfinished_jobs(chosen.data_folder):
+        parts.mlflow.stop()
 
 
 def _mlflow(parts: LocalParts) -> Callable[[threading.Event], None]:
@@ -79,7 +89,7 @@ def set_up_logging(folder: Path, *, verbose: bool) -> None:
     """Log to the data folder, ten megabytes at the most and one file before it; to the terminal where asked."""
     folder.mkdir(parents=True, exist_ok=True)
     formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
-    file = logging.handlers.RotatingFileHandler(folder / "headrace.log", maxBytes=_LOG_BYTES, backupCount=1)
+    file = LogFile(folder / "headrace.log", maxBytes=_LOG_BYTES, backupCount=1)
     file.setFormatter(FieldsFormatter(formatter))
     root = logging.getLogger()
     root.setLevel(logging.INFO)
@@ -90,6 +100,15 @@ def set_up_logging(folder: Path, *, verbose: bool) -> None:
         terminal = logging.StreamHandler()
         terminal.setFormatter(FieldsFormatter(formatter))
         root.addHandler(terminal)
+
+
+class LogFile(logging.handlers.RotatingFileHandler):
+    """A log that loses lines while the disk is full; the trace of each would bury the sentence that says so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Pass over a line that cannot be written for want of room; report anything else."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class FieldsFormatter(logging.Formatter):
@@ -108,6 +127,10 @@ class FieldsFormatter(logging.Formatter):
         head, line_end, trace = text.partition("\n")
         shown = " ".join(f"{key}={value}" for key, value in fields.items())
         return f"{head} {shown}".rstrip() + line_end + trace
+
+
+def _say_of_disk(text: str) -> None:
+    out.print(f"[bold yellow]![/bold yellow] {escape(text)}")
 
 
 def _say_ready(address: str) -> None:

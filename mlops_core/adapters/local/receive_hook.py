@@ -25,6 +25,7 @@ import httpx
 
 from mlops_core.adapters.hosts.local import SIGNATURE_HEADER
 from mlops_core.adapters.local.repositories import webhook_secret
+from mlops_core.adapters.local.room import shortage
 from mlops_core.adapters.local.running import address_of_controller
 from mlops_core.pipelines.results import length
 
@@ -52,7 +53,7 @@ def main(data_folder: Path, repository: str, lines: Iterable[str]) -> int:
         say(_why_nothing(pushes))
     for run in answer["runs"]:
         pushed_at = next((push["pushed_at"] for push in pushes if push["ref"] == f"refs/heads/{run['branch']}"), None)
-        watch(address, run["run_id"], pushed_at=pushed_at)
+        watch(address, run["run_id"], pushed_at=pushed_at, folder=data_folder)
     return 0
 
 
@@ -126,20 +127,22 @@ def _error(answer: httpx.Response) -> str:
         return f"{answer.status_code} {answer.text[:200]}"
 
 
-def watch(address: str, run_id: str, *, pushed_at: str | None = None) -> None:
+def watch(address: str, run_id: str, *, pushed_at: str | None = None, folder: Path | None = None) -> None:
     """
     Print a run as it goes, to its end or until it waits for a person.
 
     Args:
         pushed_at: When the push was made: a run that an earlier push of the same commit started is no news.
+        folder: The data folder; a full disk there is told when a run stands still.
     """
     say(f"run {run_id}")
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    after, view, silence = "", None, _Silence()
+    after, view, silence = "", None, _Silence(folder)
     with httpx.Client(base_url=f"{address}/api", timeout=30.0) as client:
         while time.monotonic() < deadline:
             view = _look(client, run_id, after)
             if view is None:
+                silence.tell_if_gone()
                 time.sleep(_POLL_SECONDS)
                 continue
             if not after and _is_of_earlier_push(view, pushed_at):
@@ -162,7 +165,8 @@ def watch(address: str, run_id: str, *, pushed_at: str | None = None) -> None:
 class _Silence:
     """Says now and then that a run still goes on: a step that trains for an hour prints nothing of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None) -> None:
+        self._folder, self._gone = folder, False
         self._since = self._state_since = time.monotonic()
         self._state = ""
 
@@ -170,13 +174,25 @@ class _Silence:
         """Something was printed."""
         self._since = time.monotonic()
 
+    def tell_if_gone(self) -> None:
+        """Say once that the controller was stopped; it finds the run again when it starts."""
+        if self._gone or self._folder is None or address_of_controller(self._folder) is not None:
+            return
+        self._gone = True
+        say(
+            "    the controller was stopped; the run goes on when it is up again: headrace up. Ctrl-C ends the watching"
+        )
+
     def tell(self, state: str) -> None:
         """Print a line where nothing was printed for long."""
-        now = time.monotonic()
+        now, self._gone = time.monotonic(), False
         if state != self._state:
             self._state, self._state_since = state, now
         if now - self._since >= _LONG_SILENCE_SECONDS:
             say(f"    still {state}, for {length(now - self._state_since)}")
+            full = shortage(self._folder) if self._folder else None
+            if full:
+                say(f"    {full}")
             self.broken()
 
 

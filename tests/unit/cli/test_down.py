@@ -12,6 +12,7 @@ import pytest
 from commands import Headrace
 
 from mlops_core.adapters.local import running
+from mlops_core.cli.down import unfinished_jobs
 
 
 @pytest.fixture
@@ -61,3 +62,12 @@ def test_down_on_a_folder_without_jobs_or_on_none_says_that_nothing_is_up(headra
 
     assert "Nothing is up in" in headrace("down", "--data", str(tmp_path / "empty")).stdout
     assert "there is no data folder" in headrace("down", "--data", str(tmp_path / "none")).stdout
+
+
+def test_jobs_that_have_not_ended_are_known_by_their_folders(folder: Path) -> None:
+    for name in ("tiny-1-build", "tiny-1-train", ".tiny-1-train.beside"):
+        (folder / "jobs" / name).mkdir()
+    (folder / "jobs" / "tiny-1-build" / "status.json").write_text("{}")
+
+    assert unfinished_jobs(folder) == ["tiny-1-train"]
+    assert unfinished_jobs(folder / "none") == []

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import shutil
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from builders import Bench
 from commands import Headrace
 
-from mlops_core.adapters.local import receive_hook
+from mlops_core.adapters.local import receive_hook, room
 from mlops_core.cli.following import Printed
+from mlops_core.cli.up import LogFile
 from mlops_core.domain.ids import JobName
 from mlops_core.services import queries
 
@@ -133,7 +140,7 @@ def test_a_push_says_now_and_then_that_a_long_step_goes_on(
 ) -> None:
     clock = _Clock()
     monkeypatch.setattr(receive_hook, "time", clock)
-    silence = receive_hook._Silence()
+    silence = receive_hook._Silence(None)
     for clock.now in (1.0, 20.0, 31.0, 32.0, 60.0, 62.0):
         silence.tell("training")
 
@@ -150,3 +157,59 @@ def test_a_push_says_now_and_then_that_a_long_step_goes_on(
 )
 def test_a_push_that_starts_nothing_says_why(ref: str, after: str, sentence: str) -> None:
     assert sentence in receive_hook._why_nothing([{"ref": ref, "after": after}])
+
+
+def test_a_full_disk_is_told_where_a_push_stands_still(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    clock = _Clock()
+    monkeypatch.setattr(receive_hook, "time", clock)
+    monkeypatch.setattr(room, "_LEAST_BYTES", 2**62)
+    silence = receive_hook._Silence(tmp_path)
+    clock.now = 31.0
+    silence.tell("training")
+
+    assert f"the disk of '{tmp_path}' has only" in capsys.readouterr().out
+
+
+def test_a_disk_is_told_of_once_when_it_gets_full_and_once_when_there_is_room_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    free = iter([2**40, 1000, 999, 2**40, 2**40])
+    stop, told = threading.Event(), list[str]()
+    monkeypatch.setattr(room, "_LOOK_SECONDS", 0)
+
+    def usage(_: object) -> SimpleNamespace:
+        found = next(free, None)
+        if found is None:
+            stop.set()
+        return SimpleNamespace(free=found or 2**40)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    room.watch_room(tmp_path, told.append, stop)
+
+    assert [each.startswith(f"the disk of '{tmp_path}' has only 0.0 MiB left") for each in told] == [True, False]
+    assert told[1].endswith("has room again")
+
+
+def test_a_log_on_a_full_disk_loses_lines_without_a_trace(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`/dev/full` answers every write as a full disk does."""
+    log = LogFile(tmp_path / "headrace.log")
+    log.stream.close()
+    log.stream = Path("/dev/full").open("w")  # noqa: SIM115 - the log's own
+
+    log.handle(logging.makeLogRecord({"msg": "x" * 100_000}))
+
+    with contextlib.suppress(OSError):
+        log.stream.close()
+    log.stream = (tmp_path / "other").open("w")
+    log.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_controller_that_stops_under_a_push_is_told_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    silence = receive_hook._Silence(tmp_path)
+    for _ in range(3):
+        silence.tell_if_gone()
+
+    assert capsys.readouterr().out.count("the controller was stopped; the run goes on when it is up again") == 1
