@@ -70,6 +70,7 @@ def serve(chosen: Settings, *, port: int, verbose: bool, ready: Callable[[str], 
             lambda stop: watch_room(chosen.data_folder, _say_of_disk, stop),
         ),
         ready=ready,
+        closing=parts.application.router.close,
     )
     FunctionsHost(read_functions(function_app.app), parts.queue, parts.bus, options).run()
     # Jobs outlive the controller, and log to MLflow as they go on; 'headrace down' ends all of it.

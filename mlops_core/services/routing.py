@@ -124,6 +124,12 @@ class Router:
             await asyncio.sleep(_PAUSE_SECONDS)
         raise AssertionError  # the loop has no end of its own
 
+    async def close(self) -> None:
+        """Close the connections that this event loop holds, at its end."""
+        if self._client is not None and self._client[0] is asyncio.get_running_loop():
+            await self._client[1].aclose()
+            self._client = None
+
     async def _attempt(self, model: ModelName, body: bytes, headers: Mapping[str, str], query: str) -> Scored:
         address = await self._remembered(model)
         answer = await self._http().post(f"{address}/score{query}", content=body, headers=dict(headers))

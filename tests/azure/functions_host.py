@@ -249,8 +249,7 @@ def functions_host(app: Application, queue: QueueClient, *, timer_seconds: float
         await server.serve()
         stop.set()
         await asyncio.gather(*tasks)
-        if app.router._client is not None:
-            await app.router._client[1].aclose()
+        await app.router.close()
 
     async def fire(timer: TimerLoop) -> None:
         while not stopping.is_set():

@@ -8,10 +8,10 @@ import itertools
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from builders import Bench
@@ -26,9 +26,7 @@ from mlops_core.services import routing
 from mlops_core.services.routing import Router
 
 MODEL = ModelName("diabetes")
-
-# The router's connections end with their event loop.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+Told = TypeVar("Told")
 
 
 @dataclass
@@ -120,8 +118,20 @@ async def ask(app: Application, body: bytes = b"[[1]]", **headers: str) -> Answe
         return error_answer(error)
 
 
+async def _closed(app: Application, asking: Awaitable[Told]) -> Told:
+    try:
+        return await asking
+    finally:
+        await app.router.close()
+
+
+def run(app: Application, asking: Awaitable[Told]) -> Told:
+    """Ask on an event loop of its own, and close the router's connections with it."""
+    return asyncio.run(_closed(app, asking))
+
+
 def score(app: Application, body: bytes = b"[[1]]", **headers: str) -> Answer:
-    return asyncio.run(ask(app, body, **headers))
+    return run(app, ask(app, body, **headers))
 
 
 def sentence(answer: Answer) -> str:
@@ -161,7 +171,7 @@ def test_details_are_asked_for_where_the_caller_wants_them_and_no_other_query_is
     lead_to(live, of_version(1), deployment.address)
 
     for query in ({}, {"details": "true", "code": "key"}, {"details": "1"}):
-        asyncio.run(scoring.score(live.app, Request(b"[[1]]", {}, {"model": MODEL}, query)))
+        run(live.app, scoring.score(live.app, Request(b"[[1]]", {}, {"model": MODEL}, query)))
 
     assert deployment.paths == ["/score", "/score?details=true", "/score"]
 
@@ -188,7 +198,7 @@ def test_a_deployment_that_dies_or_stops_meanwhile_is_asked_for_its_successor(
         lead_to(live, of_version(1), successor.address)
         return await asking
 
-    answer = asyncio.run(switch())
+    answer = run(live.app, switch())
 
     assert (answer.status, answer.body) == (200, b"[8.0]")
     assert [body for _, body in successor.asked] == [b"[[1]]"]
@@ -289,5 +299,5 @@ def test_many_requests_at_once_are_looked_up_once(live: Bench, serve: Serve, mon
     async def all_at_once() -> list[Answer]:
         return await asyncio.gather(*(ask(app) for _ in range(20)))
 
-    assert {answer.status for answer in asyncio.run(all_at_once())} == {200}
+    assert {answer.status for answer in run(app, all_at_once())} == {200}
     assert len(looked) == 1

@@ -48,6 +48,7 @@ class HostOptions:
     Attributes:
         services: Functions that run in a thread each until their event is set, and are started again when they end.
         ready: Called once the host answers, with its address.
+        closing: Awaited at the end, on the event loop that the functions ran on.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class HostOptions:
     topic_key: str = ""
     services: Sequence[Service] = ()
     ready: Callable[[str], None] = lambda _: None
+    closing: Callable[[], Awaitable[None]] | None = None
 
 
 def open_socket(address: str, port: int) -> socket.socket:
@@ -168,6 +170,8 @@ class FunctionsHost:
             halt.set()
             await asyncio.wait(tasks, timeout=_STOP_SECONDS)
             await asyncio.to_thread(_join, threads)
+        if self._options.closing is not None:
+            await self._options.closing()
         self._invoker.close()
         if server.should_exit and serving.exception() is not None:
             raise RuntimeError("the web server ended with an error") from serving.exception()
