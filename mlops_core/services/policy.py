@@ -48,8 +48,9 @@ class Policy:
                 f"'{record.name}'. A project keeps its name: change it back."
             )
             return [ev.PolicyDecided(at=now, decision="refuse", reason=reason)]
-        self._remember_model(record, spec)
         decided = self._decide(run, spec)
+        if record.model is None or decided.decision == "deliver":
+            self._remember_model(record, spec)
         newer = self._newer_run(run, spec) if decided.decision != "skip" else None
         if newer is None:
             return [decided]

@@ -10,9 +10,9 @@ Called by the policy and when the release lock is asked for. And which version a
 from __future__ import annotations
 
 from mlops_core.domain.errors import NotFoundError, RefusedError
-from mlops_core.domain.ids import ModelVersion, run_of_push
+from mlops_core.domain.ids import ModelVersion, RunId, run_of_push
 from mlops_core.domain.model import Model
-from mlops_core.domain.run import Run, State
+from mlops_core.domain.run import Run
 from mlops_core.world import World
 
 # More pushes than this to one branch within a second are no person's.
@@ -75,11 +75,23 @@ def run_of_released(world: World, model: Model, version: ModelVersion) -> Run:
     """
     if model.champion is not None and model.champion.version == version:
         raise RefusedError(f"Version {version} of model '{model.name}' is in service already.")
-    run_id = world.runs.of_version(model.name, version)
-    run = world.runs.load(run_id).value if run_id else None
-    if run is None or not run.entered(State.LIVE):
+    run_id = _released_by(world, model, version)
+    if run_id is None:
         raise RefusedError(
             f"Version {version} of model '{model.name}' was never in service, and a rollback passes no gates. Versions: "
             f"headrace models {model.name}."
         )
-    return run
+    return world.runs.load(run_id).value
+
+
+def _released_by(world: World, model: Model, version: ModelVersion) -> RunId | None:
+    """By the ledger: the newest run of the version may be one that failed to bring it back."""
+    cursor: str | None = None
+    while True:
+        page = world.models.ledger(model.name, cursor=cursor)
+        for entry in page.items:
+            if entry.version == version and entry.traffic_weight > 0:
+                return entry.run_id
+        if page.cursor is None:
+            return None
+        cursor = page.cursor

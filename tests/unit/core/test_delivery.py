@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import APPROVED, SMOKED, Bench, make_bench
+from builders import APPROVED, MANIFEST, PROJECT, SMOKED, Bench, commit_id, make_bench
 
 from mlops_core.domain.errors import RefusedError
-from mlops_core.domain.ids import DeploymentName, ModelName
+from mlops_core.domain.ids import DeploymentName, ModelName, ModelVersion
 from mlops_core.domain.requests import Decision
 
 
@@ -241,3 +241,31 @@ def test_a_push_whose_webhook_was_lost_is_found_by_its_branch(bench: Bench) -> N
     bench.app.reconciler.heads()
 
     assert bench.state(f"diabetes-{lost[:12]}") == "received"
+
+
+def test_a_rollback_that_failed_can_be_asked_for_again(bench: Bench) -> None:
+    """The newest run of the version is then one that never served it."""
+    bench.deliver(bench.push(1))
+    bench.deliver(bench.push(2), rmse=45)
+    bench.deployer.broken.add(DeploymentName("diabetes-v1"))
+    states = []
+    for request in ("first", "second"):
+        run_id = bench.app.intake.rollback(
+            ModelName("diabetes"), request_id=request, by="ada", version=ModelVersion("1")
+        )
+        bench.drain()
+        bench.settle()
+        states.append(bench.state(run_id))
+        bench.deployer.broken.clear()
+
+    assert (states, champion(bench)) == (["failed", "live"], "1")
+
+
+def test_a_branch_that_only_builds_does_not_change_which_model_is_the_projects(bench: Bench) -> None:
+    bench.deliver(bench.push(1))
+    renamed = MANIFEST.replace(b"model: diabetes", b"model: another")
+    for number, branch, model in ((2, "feature", "diabetes"), (3, "main", "another")):
+        bench.source.files[(commit_id(number), "mlops.yaml")] = renamed
+        bench.push(number, branch=branch)
+        bench.drain()
+        assert bench.app.world.projects.get(PROJECT.name).model == model
