@@ -15,11 +15,14 @@ _STATUS: dict[State, Literal["success", "failure"]] = {
     State.BUILT: "success",
     State.LIVE: "success",
     State.SKIPPED: "success",
+    # It was delivered; that another was after it takes nothing back.
+    State.RETIRED: "success",
     State.FAILED: "failure",
     State.REJECTED: "failure",
     State.EXPIRED: "failure",
     State.CANCELLED: "failure",
     State.SUPERSEDED: "failure",
+    State.ROLLED_BACK: "failure",
 }
 
 

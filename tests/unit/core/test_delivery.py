@@ -10,6 +10,8 @@ from builders import APPROVED, MANIFEST, PROJECT, SMOKED, Bench, commit_id, make
 from mlops_core.domain.errors import RefusedError
 from mlops_core.domain.ids import DeploymentName, ModelName, ModelVersion
 from mlops_core.domain.requests import Decision
+from mlops_core.domain.run import ENDS, State
+from mlops_core.services.announce import _STATUS
 
 
 def champion(bench: Bench) -> str | None:
@@ -269,3 +271,15 @@ def test_a_branch_that_only_builds_does_not_change_which_model_is_the_projects(b
         bench.push(number, branch=branch)
         bench.drain()
         assert bench.app.world.projects.get(PROJECT.name).model == model
+
+
+@pytest.mark.parametrize("state", sorted(ENDS | {State.LIVE}), ids=str)
+def test_no_commit_is_left_pending_when_its_run_has_come_to_an_end(state: State) -> None:
+    assert _STATUS[state] in ("success", "failure")
+
+
+def test_a_commit_that_was_delivered_stays_green_when_a_newer_one_takes_over(bench: Bench) -> None:
+    bench.deliver(bench.push(1))
+    bench.deliver(bench.push(2), rmse=45)
+
+    assert [told[-1][0] for told in bench.source.statuses.values()] == ["success", "success"]
