@@ -120,7 +120,7 @@ class DeadLetters(Protocol):
         ...
 
     def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[DeadLetter]:
-        """Read letters, newest first."""
+        """Read letters, newest first. Raises BadInputError: The cursor is none."""
         ...
 
     def remove(self, letter_id: str) -> None:

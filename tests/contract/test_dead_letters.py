@@ -15,7 +15,7 @@ from fakes import START
 from mlops_core.adapters.azure.dead_letters import TableDeadLetters
 from mlops_core.adapters.local.database import Database
 from mlops_core.adapters.local.dead_letters import SqliteDeadLetters
-from mlops_core.domain.errors import NotFoundError, TooLargeError
+from mlops_core.domain.errors import BadInputError, NotFoundError, TooLargeError
 from mlops_core.domain.ids import EffectKey, RunId
 from mlops_core.ports import DeadLetter, DeadLetters
 
@@ -99,6 +99,13 @@ class DeadLettersContract:
         letters.put(later(9))
 
         assert [letter.letter_id for letter in letters.list(limit=2, cursor=first.cursor).items] == ["letter-001"]
+
+    @pytest.mark.parametrize("cursor", ["nonsense", "-1", "1e9", "9" * 400, "²", "id:1", "'"])
+    def test_what_is_no_cursor_is_bad_input(self, letters: DeadLetters, cursor: str) -> None:
+        letters.put(LETTER)
+
+        with pytest.raises(BadInputError, match="is no cursor"):
+            letters.list(cursor=cursor)
 
     def test_a_letter_that_was_removed_is_gone_and_may_be_removed_again(self, letters: DeadLetters) -> None:
         letters.put(LETTER)

@@ -23,7 +23,7 @@ from mlops_core.adapters.azure.rows import (
     with_body,
 )
 from mlops_core.adapters.azure.tables import ConflictError, Tables, unchanged
-from mlops_core.domain.errors import NotFoundError, TemporaryError, TooLargeError
+from mlops_core.domain.errors import BadInputError, NotFoundError, TemporaryError, TooLargeError
 from mlops_core.ports import DeadLetter, Page
 
 _LETTERS = "Letters"
@@ -72,7 +72,11 @@ class TableDeadLetters:
         )
 
     def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[DeadLetter]:
-        """Read letters, newest first."""
+        """Read letters, newest first. Raises BadInputError: The cursor is none."""
+        if cursor and not cursor.startswith("list:"):
+            raise BadInputError(
+                f"'{cursor[:50]}' is no cursor of a list of dead letters. Take it from the page before."
+            )
         rows = self._tables.query(
             _LETTERS,
             "PartitionKey eq @partition and RowKey gt @after and RowKey lt 'list;'",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pydantic import TypeAdapter
 
 from mlops_core.adapters.local.database import Database
-from mlops_core.domain.errors import NotFoundError
+from mlops_core.domain.errors import BadInputError, NotFoundError
 from mlops_core.ports import DeadLetter, Page
 
 _LETTER = TypeAdapter(DeadLetter)
+# Of a number that SQLite takes.
+_LONGEST_CURSOR = 18
 
 
 class SqliteDeadLetters:
@@ -33,7 +35,11 @@ class SqliteDeadLetters:
         return _LETTER.validate_json(rows[0]["body"])
 
     def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[DeadLetter]:
-        """Read letters, newest first."""
+        """Read letters, newest first. Raises BadInputError: The cursor is none."""
+        if cursor and not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= _LONGEST_CURSOR):
+            raise BadInputError(
+                f"'{cursor[:50]}' is no cursor of a list of dead letters. Take it from the page before."
+            )
         before = int(cursor) if cursor else 2**62
         rows = self._database.read(
             "SELECT sequence, body FROM dead_letters WHERE sequence < ? ORDER BY sequence DESC LIMIT ?",

@@ -189,3 +189,11 @@ def test_an_event_that_could_not_be_taken_is_replayed_once_its_cause_is_mended(u
 
     assert call("replay_dead_letter", {"by": "ada"}, letter_id=letter["id"]) == (200, {"replayed": letter["id"]})
     assert call("list_dead_letters")[1]["dead_letters"] == []
+
+
+@pytest.mark.parametrize("name", ["list_dead_letters", "list_runs"])
+@pytest.mark.parametrize("cursor", ["nonsense", "-1", "9" * 400, "\x00", "|", "2026-01-01|"])
+def test_a_cursor_that_nobody_gave_is_no_error_of_ours(used: Bench, name: str, cursor: str) -> None:
+    used.push()
+
+    assert call(name, query={"cursor": cursor})[0] in (200, 400)
