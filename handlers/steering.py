@@ -43,6 +43,8 @@ def take_decision(app: Application, request: Request) -> Answer:
     """Approve, reject, waive or cancel a run. Raises RefusedError where the run's state does not permit it."""
     data = read_json(request)
     _refuse_unknown(data, {"by", "reason"})
+    if not request.headers.get(_PRINCIPAL_HEADER) and not _text(data, "by"):
+        raise BadInputError('A decision is recorded with a name. Say who decides: {"by": "..."}.')
     try:
         decision = Decision.model_validate(
             {"wish": request.params["wish"], "by": _person(request, data), "reason": _text(data, "reason")}

@@ -197,3 +197,13 @@ def test_a_cursor_that_nobody_gave_is_no_error_of_ours(used: Bench, name: str, c
     used.push()
 
     assert call(name, query={"cursor": cursor})[0] in (200, 400)
+
+
+@pytest.mark.parametrize("wish", ["cancel", "approve", "reject", "waive"])
+@pytest.mark.parametrize("body", [{}, {"by": ""}, {"reason": "so"}], ids=str)
+def test_a_decision_of_nobody_is_refused(used: Bench, wish: str, body: dict[str, str]) -> None:
+    run_id = used.push()
+    status, view = call("decide", body, run_id=run_id, wish=wish)
+
+    assert (status, used.state(run_id)) == (400, "received")
+    assert "Say who decides" in view["error"]
