@@ -1,8 +1,8 @@
 """
-Adapters in memory, for tests of everything above the ports.
+The world outside in memory, for tests of everything above the ports.
 
-Each passes its port's contract suite. The world outside (jobs, registry, deployments) is driven by the test: it says
-when a job ends and what a pipeline registered.
+Stores are the real ones, over SQLite; what stands here does what its port promises as far as the core asks for it. Jobs,
+registry and deployments are driven by the test: it says when a job ends and what a pipeline registered.
 """
 
 from __future__ import annotations

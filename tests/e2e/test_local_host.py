@@ -13,10 +13,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mlops_core.adapters.local.database import Database
+from mlops_core.adapters.local.dead_letters import SqliteDeadLetters
+from mlops_core.adapters.local.effect_queue import SqliteEffectQueue
+
 pytestmark = pytest.mark.slow
 
 HOST = """
 import sys
+import time
 from pathlib import Path
 import azure.functions as func
 from mlops_core.adapters.local.database import Database
@@ -36,6 +41,17 @@ def take(event: func.EventGridEvent) -> None:
         raise ValueError("not yet")
     with (folder / "taken").open("a") as taken:
         taken.write(event.id + "\\n")
+
+@app.queue_trigger("message", queue_name="headrace-effects", connection="S")
+def work(message: func.QueueMessage) -> None:
+    with (folder / "begun").open("a") as begun:
+        begun.write("x")
+    while not (folder / "go-on").exists():
+        time.sleep(0.02)
+
+@app.route("ask", auth_level=func.AuthLevel.ANONYMOUS)
+def ask(req: func.HttpRequest) -> str:
+    return "answered"
 
 letters = SqliteDeadLetters(Database(folder / "headrace.db"))
 bus = SqliteEventBus(folder / "topics.db", [Subscription("all", "headrace", "take")], letters)
@@ -113,3 +129,18 @@ def test_a_host_that_is_asked_to_stop_ends_cleanly_and_leaves_no_note(tmp_path: 
         assert process.wait(timeout=20) == 0
 
     assert not (tmp_path / "up.json").exists()
+
+
+def test_effects_that_take_long_keep_no_request_waiting(tmp_path: Path) -> None:
+    database = Database(tmp_path / "headrace.db")
+    queue = SqliteEffectQueue(tmp_path / "queue.db", SqliteDeadLetters(database))
+    for number in range(16):
+        queue.put(f"long effect {number}")
+    queue.close()
+    database.close()
+    with host(tmp_path) as (_, address):
+        wait_for(tmp_path / "begun", "x" * 16)
+        answer = httpx.get(f"{address}/api/ask", timeout=10)
+        (tmp_path / "go-on").touch()
+
+    assert answer.text == "answered"

@@ -251,9 +251,6 @@ def test_a_time_that_was_missed_many_times_is_made_up_for_once_and_past_due(loop
         if len(fired) == 1:
             clock[0] += timedelta(hours=1)
 
-    async def run(stop: asyncio.Event, _: asyncio.Event) -> None:
-        await timer.run(stop)
-
-    asyncio.run(run_until(run, lambda: len(fired) == 2, one_hour_passes))
+    asyncio.run(run_until(timer.run, lambda: len(fired) == 2, one_hour_passes))
 
     assert fired == [False, True]

@@ -158,8 +158,8 @@ class TimerLoop:
         self._schedule = str(function.trigger["schedule"])
         Timetable(self._schedule, now())  # one that is none must stop the start, not the timer alone
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Fire until `stop`."""
+    async def run(self, stop: asyncio.Event, _: asyncio.Event) -> None:
+        """Fire until `stop`; there is nothing to be woken by."""
         if self._function.trigger.get("runOnStartup"):
             await self.fire(past_due=False)
         times = Timetable(self._schedule, self._now())

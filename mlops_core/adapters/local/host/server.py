@@ -128,6 +128,8 @@ class FunctionsHost:
         self._bus = bus
         self._options = options
         self._invoker = Invoker()
+        # Effects may take minutes each; with threads of their own they never keep a webhook or a prediction waiting.
+        self._workers = Invoker()
 
     def run(self) -> None:
         """
@@ -173,6 +175,7 @@ class FunctionsHost:
         if self._options.closing is not None:
             await self._options.closing()
         self._invoker.close()
+        self._workers.close()
         if server.should_exit and serving.exception() is not None:
             raise RuntimeError("the web server ended with an error") from serving.exception()
 
@@ -188,10 +191,11 @@ class FunctionsHost:
         tasks = [loop.create_task(_kept_going("topics", TopicLoop(self._bus, client).run, stop, topic_wake))]
         for function in self._functions:
             if function.kind == "queueTrigger":
-                feeder = QueueLoop(function, self._queue, self._invoker)
+                feeder = QueueLoop(function, self._queue, self._workers)
                 tasks.append(loop.create_task(_kept_going(function.name, feeder.run, stop, queue_wake)))
             elif function.kind == "timerTrigger":
-                tasks.append(loop.create_task(TimerLoop(function, self._invoker).run(stop)))
+                timer = TimerLoop(function, self._invoker)
+                tasks.append(loop.create_task(_kept_going(function.name, timer.run, stop, asyncio.Event())))
         return tasks
 
     def _start_service(self, service: Service, halt: threading.Event) -> threading.Thread:
