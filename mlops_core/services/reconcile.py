@@ -161,3 +161,6 @@ class Reconciler:
             look(subject)
         except HeadraceError as error:
             log.warning("could not be reconciled", extra={"subject": str(subject), "error": str(error)})
+        except Exception:
+            # A bug that one run meets, or a row that cannot be read, must not keep all others from being looked after.
+            log.exception("unforeseen error while reconciling", extra={"subject": str(subject)})
