@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,7 @@ from mlops_core.services.intake import Retrain
 from mlops_core.services.queries import summary
 
 # Set by Azure's own sign-in, and removed by it from requests that did not sign in.
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PRINCIPAL_HEADER = "x-ms-client-principal-name"
 
 
@@ -26,6 +28,8 @@ def take_retrain(app: Application, request: Request) -> Answer:
     known = {"request_id", "by", "reason", "rebuild", "reuse", "commit", "resume"}
     _refuse_unknown(data, known)
     commit, resume = _text(data, "commit"), _text(data, "resume")
+    if commit and not _COMMIT.fullmatch(commit):
+        raise BadInputError(f"'commit' is '{commit[:80]}'; it must be a whole id of 40 or 64 hexadecimal digits.")
     wish = Retrain(
         project=ProjectName(request.params["project"]),
         request_id=_text(data, "request_id") or uuid.uuid4().hex,
