@@ -22,7 +22,7 @@ from mlops_core.domain.errors import PermanentError, StaleRunError, TemporaryErr
 from mlops_core.domain.ids import DeploymentName, ModelVersion, RunId, deployment_of_version
 from mlops_core.domain.limits import cut
 from mlops_core.domain.model import LedgerEntry, LockAnswer, Model, Release, ReleaseLock
-from mlops_core.domain.run import Run
+from mlops_core.domain.run import Run, State
 from mlops_core.ports import DeploymentRequest
 from mlops_core.services.smoke import SmokeTester
 from mlops_core.services.succession import is_newer
@@ -30,6 +30,7 @@ from mlops_core.services.training import model_of, spec_of
 from mlops_core.world import World
 
 _MAX_CONFLICTS = 100
+_RELEASING = (State.DEPLOYING, State.ROLLING_OUT)
 
 
 class ReleaseService:
@@ -68,6 +69,10 @@ class ReleaseService:
         if answer is LockAnswer.OUTDATED and model.champion is not None:
             reason = f"version {model.champion.version}, asked for later, is in service: run {model.champion.run_id}"
             return [ev.Superseded(at=now, by_run=model.champion.run_id, reason=reason)]
+        if self._world.runs.load(run.id).value.state not in _RELEASING:
+            # Whoever asked was slow: the run has ended, and returned this lock already, since it was read.
+            self._change(run, lambda model: (model.without_lock(run.id), LockAnswer.TAKEN))
+            return []
         champion = model.champion.version if model.champion else None
         return [ev.ReleaseLockTaken(at=now, champion=champion, revival=effect.revival)]
 

@@ -286,3 +286,15 @@ def test_a_message_that_comes_while_its_effect_is_tried_in_vain_has_it_tried_aga
     bench.app.controller.perform(run_id, EffectKey("policy"))
 
     assert (len(tries), bench.state(run_id)) == (2, "building")
+
+
+def test_a_slow_controller_takes_no_lock_for_a_run_that_has_ended_meanwhile(deploying: tuple[Bench, RunId]) -> None:
+    bench, run_id = deploying
+    before = bench.run(run_id)
+    (take,) = [each.effect for each in before.pending if each.effect.kind == "take_release_lock"]
+    bench.app.controller.perform(run_id, EffectKey("lock"))
+    bench.app.controller.decide(run_id, CANCEL)
+    assert end(bench) == (None, [])
+
+    assert bench.app.controller._performers["take_release_lock"](before, take) == []
+    assert end(bench) == (None, [])
