@@ -16,9 +16,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from threading import Event, Lock, Thread
 
 from mlops_core.domain.errors import HeadraceError
+from mlops_core.pipelines.bayesian import draw_next
 from mlops_core.pipelines.plan import Step
 from mlops_core.pipelines.results import StepResult, length
 from mlops_core.pipelines.search_space import Sweep
@@ -39,6 +41,10 @@ class _Trial:
     metric: float | None = None
     attempt: Attempt | None = None
     error: str = ""
+
+    @property
+    def measured(self) -> float | None:
+        return None if self.metric is None or math.isnan(self.metric) else self.metric
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -68,6 +74,8 @@ class SweepRunner:
         self._running: dict[str, _Trial] = {}
         self._histories: dict[str, list[float]] = {}
         self._timed_out = False
+        self._trials: list[_Trial] = []
+        self._random = Random(self._seed)  # noqa: S311 - reproducible, not secret
 
     def run(self, run_id: str) -> StepResult:
         """Run the trials and give the step's result."""
@@ -75,7 +83,7 @@ class SweepRunner:
         tell = self._context.progress.tell
         for note in self._notes():
             tell("log", f"{self._step.name}: {note}")
-        trials = [_Trial(number, drawn, Event()) for number, drawn in enumerate(self._draw(), 1)]
+        trials = self._trials = [_Trial(number, drawn, Event()) for number, drawn in enumerate(self._draw(), 1)]
         limits = self._sweep.limits
         side_by_side = min(self._context.cores, limits.max_concurrent_trials or self._context.cores)
         tell("log", f"{self._step.name}: {len(trials)} trials, {side_by_side} side by side, seed {self._seed}")
@@ -90,18 +98,27 @@ class SweepRunner:
         return self._best(trials, run_id, time.monotonic() - started)
 
     def _draw(self) -> list[Drawn]:
+        if self._sweep.algorithm == "bayesian":
+            # Each is drawn when its turn comes, by what is known until then.
+            return [{} for _ in range(self._sweep.limits.max_total_trials)]
         return list(draw_trials(self._sweep, self._seed))
 
-    def _notes(self) -> list[str]:
-        notes = []
+    def _choose(self, trial: _Trial) -> bool:
+        """Draw a trial's parameters where that was left until now; returns whether there are any."""
         if self._sweep.algorithm == "bayesian":
-            notes.append("sampling 'bayesian' is drawn at random here")
-        if self._sweep.rule == "sobol":
-            notes.append("sampling by the rule 'sobol' is drawn at random here")
-        return notes
+            sign = 1.0 if self._sweep.objective.goal == "maximize" else -1.0
+            with self._lock:
+                drawn = [each.drawn for each in self._trials if each.drawn]
+                ended = [(each.drawn, each.measured) for each in self._trials]
+                scores = [(parameters, sign * metric) for parameters, metric in ended if metric is not None]
+                trial.drawn = draw_next(self._sweep, self._random, drawn, scores) or {}
+        return bool(trial.drawn)
+
+    def _notes(self) -> list[str]:
+        return ["sampling by the rule 'sobol' is drawn at random here"] if self._sweep.rule == "sobol" else []
 
     def _run_trial(self, trial: _Trial, parent: str, total: int, over: Event) -> None:
-        if self._context.processes.halted.is_set() or over.is_set():
+        if self._context.processes.halted.is_set() or over.is_set() or not self._choose(trial):
             return
         try:
             self._attempt(trial, f"{self._step.name}/trial-{trial.number}", parent)
@@ -193,7 +210,7 @@ class SweepRunner:
         if self._context.processes.halted.is_set():
             return StepResult(name, "cancelled", reason=f"step '{name}' was stopped", run_id=run_id, reusable=False)
         finished = [trial for trial in trials if trial.attempt and trial.attempt.ended.succeeded]
-        measured = [trial for trial in finished if trial.metric is not None and not math.isnan(trial.metric)]
+        measured = [trial for trial in finished if trial.measured is not None]
         if not measured:
             reason = self._nothing_measured(trials, finished)
             return StepResult(name, "failed", reason=reason, seconds=seconds, run_id=run_id, reusable=False)

@@ -45,7 +45,7 @@ def _grid(sweep: Sweep) -> Iterator[Drawn]:
         if not isinstance(space, Choice):
             raise BadInputError(f"Sampling 'grid' needs 'choice' spaces; '{name}' is '{space.type}'. Use 'random'.")
         names.append(name)
-        values.append([_plain(value) for value in space.values])
+        values.append([plain(value) for value in space.values])
     for combination in itertools.product(*values):
         yield dict(zip(names, combination, strict=True))
 
@@ -55,7 +55,7 @@ def _random(sweep: Sweep, random: Random) -> Iterator[Drawn]:
     redraws = 0
     base = sweep.logbase or math.e
     while redraws < _MOST_REDRAWS:
-        drawn = {name: _draw(space, random, base) for name, space in sweep.search_space.items()}
+        drawn = {name: draw(space, random, base) for name, space in sweep.search_space.items()}
         key = json.dumps(drawn, sort_keys=True)
         if key in seen:
             redraws += 1
@@ -65,38 +65,41 @@ def _random(sweep: Sweep, random: Random) -> Iterator[Drawn]:
         yield drawn
 
 
-def _draw(space: SearchDistribution, random: Random, base: float) -> bool | int | float | str:  # noqa: C901 - one case per kind
+def draw(space: SearchDistribution, random: Random, base: float) -> bool | int | float | str:  # noqa: C901 - one case per kind
+    """Draw a value of one parameter; `base` is what exponents are exponents of."""
     match space:
         case Choice():
-            return _plain(random.choice(space.values))
+            return plain(random.choice(space.values))
         case Randint():
             return random.randrange(space.upper)
         case Uniform():
             return random.uniform(space.min_value, space.max_value)
         case QUniform():
-            return _quantised(random.uniform(space.min_value, space.max_value), space.q)
+            return quantised(random.uniform(space.min_value, space.max_value), space.q)
         case LogUniform():
             return _power(base, random.uniform(space.min_value, space.max_value))
         case QLogUniform():
-            return _quantised(_power(base, random.uniform(space.min_value, space.max_value)), space.q)
+            return quantised(_power(base, random.uniform(space.min_value, space.max_value)), space.q)
         case Normal():
             return random.gauss(space.mu, space.sigma)
         case QNormal():
-            return _quantised(random.gauss(space.mu, space.sigma), space.q)
+            return quantised(random.gauss(space.mu, space.sigma), space.q)
         case LogNormal():
             return _power(base, random.gauss(space.mu, space.sigma))
         case QLogNormal():
-            return _quantised(_power(base, random.gauss(space.mu, space.sigma)), space.q)
+            return quantised(_power(base, random.gauss(space.mu, space.sigma)), space.q)
 
 
 def _power(base: float, exponent: float) -> float:
     return math.exp(exponent) if base == math.e else float(base**exponent)
 
 
-def _quantised(value: float, q: float) -> float:
+def quantised(value: float, q: float) -> float:
+    """Round to a multiple of `q`."""
     # Without the last digits' noise: 0.3, not 0.30000000000000004.
     return float(f"{round(value / q) * q:.12g}")
 
 
-def _plain(value: object) -> bool | int | float | str:
+def plain(value: object) -> bool | int | float | str:
+    """Give a value of a choice as a trial gets it: a mapping as JSON."""
     return value if isinstance(value, (bool, int, float, str)) else json.dumps(value, sort_keys=True)

@@ -152,6 +152,17 @@ def test_what_comes_after_a_sweep_reads_the_best_trial(execution: Execution) -> 
     assert (Path(result.steps["after"].outputs["out"]) / "x").read_text() == "1\n"
 
 
+def test_bayesian_trials_are_drawn_one_after_the_other_until_nothing_new_is_left(
+    execution: Execution, tracking: FolderTracking
+) -> None:
+    result = run_pipeline(
+        plan(swept(WRITE, LOG.format(X), algorithm="bayesian", limits={"max_total_trials": 9})), execution
+    )
+
+    assert chosen(result) == "1"
+    assert sorted(params["x"] for name, params in tracking.params.items() if "trial" in name) == ["1", "2", "3"]
+
+
 def test_a_trial_whose_metric_is_no_number_is_never_the_best(execution: Execution) -> None:
     result = run_pipeline(plan(swept(WRITE, LOG.format(X), values=("nan", 7, 5))), execution)
 

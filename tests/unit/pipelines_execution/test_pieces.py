@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from statistics import fmean, stdev
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_core.domain.errors import BadInputError
+from mlops_core.pipelines.bayesian import draw_next
 from mlops_core.pipelines.commands import fill_in
 from mlops_core.pipelines.conda import read_conda
 from mlops_core.pipelines.interpreters import PythonMissingError, find_interpreter
@@ -23,7 +25,7 @@ from mlops_core.pipelines.search_space import EarlyTermination, Sweep
 from mlops_core.pipelines.step_files import copy_code, digest_of_code, digest_of_path
 from mlops_core.pipelines.step_process import allowed
 from mlops_core.pipelines.stopping import should_stop
-from mlops_core.pipelines.trials import draw_trials
+from mlops_core.pipelines.trials import Drawn, draw_trials
 
 
 def sweep(algorithm: str = "random", total: int = 5, **space: dict[str, object]) -> Sweep:
@@ -172,6 +174,50 @@ def test_the_bells_have_their_mean_and_their_deviation(kind: str, mean: float) -
 def test_the_log_spaces_have_the_base_that_the_sampling_names() -> None:
     based = sweep(x={"type": "loguniform", "min_value": -3, "max_value": -3}).model_copy(update={"logbase": 10.0})
     assert [trial["x"] for trial in draw_trials(based, 0)] == [pytest.approx(0.001)]
+
+
+BAY = {
+    "rate": {"type": "loguniform", "min_value": -5, "max_value": 0},
+    "depth": {"type": "quniform", "min_value": 1, "max_value": 20, "q": 1},
+    "kind": {"type": "choice", "values": ["a", "b", "c"]},
+    "noise": {"type": "normal", "mu": 0, "sigma": 1},
+    "seed": {"type": "randint", "upper": 1_000_000_000},
+}
+
+
+def badness(trial: Drawn) -> float:
+    """Least at a rate of 0.05, a depth of 12 and kind b."""
+    off = abs(math.log(float(trial["rate"])) - math.log(0.05)) + abs(float(trial["depth"]) - 12) / 4
+    return off + (0 if trial["kind"] == "b" else 1)
+
+
+def searched(seed: int, trials: int) -> list[Drawn]:
+    whole, random, drawn = sweep("bayesian", trials, **BAY), Random(seed), []
+    for _ in range(trials):
+        chosen = draw_next(whole, random, drawn, [(each, -badness(each)) for each in drawn])
+        assert chosen is not None
+        drawn.append(chosen)
+    return drawn
+
+
+def test_bayesian_sampling_finds_better_trials_than_chance() -> None:
+    ours = [min(map(badness, searched(seed, 40))) for seed in range(8)]
+    chance = [min(map(badness, draw_trials(sweep(total=40, **BAY), seed))) for seed in range(8)]
+    assert fmean(ours) < 0.6 * fmean(chance)
+
+
+def test_bayesian_sampling_stays_within_the_spaces_and_repeats_nothing() -> None:
+    drawn = searched(3, 40)
+    assert all(math.exp(-5) <= float(each["rate"]) <= 1 and each["depth"] in range(1, 21) for each in drawn)
+    assert len({str(each) for each in drawn}) == 40
+    assert drawn == searched(3, 40)
+
+
+def test_bayesian_sampling_ends_where_nothing_new_is_left() -> None:
+    small: list[Drawn] = [{"x": "a"}, {"x": "b"}]
+    whole = sweep("bayesian", 9, x={"type": "choice", "values": ["a", "b"]})
+    assert draw_next(whole, Random(0), small, []) is None
+    assert draw_next(whole, Random(0), small, [(each, 1.0) for each in small * 3]) is None
 
 
 def test_a_small_space_ends_before_the_number_of_trials() -> None:
