@@ -20,7 +20,9 @@ import pytest
 
 from mlops_core.adapters.local.mlflow_server import MlflowServer
 from mlops_core.adapters.mlflow_api import MlflowApi
+from mlops_core.pipelines.runner import PipelineRun
 from mlops_core.pipelines.step_process import allowed
+from mlops_core.pipelines.survey import survey
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +96,28 @@ def test_a_pipeline_of_the_examples_runs_unchanged_and_leaves_its_outputs(name: 
 
     assert left, sorted(path for path in (tmp_path / "run").rglob("*") if path.is_file())
     assert all(content in path.read_text() for path in left)
+
+
+def test_every_pipeline_that_is_planned_runs_to_its_end(mlflow: str, tmp_path: Path) -> None:
+    root = checkout("HEADRACE_AZUREML_EXAMPLES") / "cli"
+    ended = {}
+    for number, entry in enumerate(survey(root)):
+        if entry.outcome != "runs":
+            continue
+        job = PipelineRun(
+            file=root / entry.path,
+            project_root=root,
+            folder=tmp_path / f"job-{number}",
+            caches=tmp_path / "caches",
+            job_name=f"job-{number}",
+            inherited=ENVIRONMENT,
+            tracking_uri=mlflow,
+        )
+        result = job.execute(job.plan(), lambda *_: None)
+        ended[entry.path] = result.outcome if result.outcome == "succeeded" else result.reason + result.log_tail
+
+    assert len(ended) > 25
+    assert {path: said for path, said in ended.items() if said != "succeeded"} == {}
 
 
 def test_the_metrics_that_autolog_finds_are_told(run: Run, mlflow: str, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from mlops_core.adapters.local.durable_files import last_lines, read_record, sync_folder
 from mlops_core.adapters.local.processes import start_detached
-from mlops_core.domain.errors import NotFoundError
+from mlops_core.domain.errors import NotFoundError, TemporaryError
 from mlops_core.domain.ids import JobName
 from mlops_core.jobs.request import LOG, PROGRESS, REQUEST, STATUS, JobOrder, JobReport
 from mlops_core.pipelines.step_process import JOB_MARK, allowed
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import psutil
 
 _GRACE_SECONDS = 8.0
+# After this, something holds the job that no signal ends, such as a disk that does not answer.
+_END_SECONDS = 60.0
 # A job that was just started has not taken its lock yet.
 _START_SECONDS = 20.0
 _CHUNK = 65_536
@@ -110,9 +112,12 @@ class ProcessJobRunner:
         return JobStatus(name, None)
 
     def cancel(self, name: JobName) -> None:
-        """Stop a job with everything that it started."""
+        """Stop a job with everything that it started. Raises TemporaryError where it does not end."""
         folder = self._folder(name)
+        deadline = time.monotonic() + _END_SECONDS
         while folder.exists() and not (folder / STATUS).exists():
+            if time.monotonic() > deadline:
+                raise TemporaryError(f"Job '{name}' did not end within {_END_SECONDS:g} s of being cancelled.")
             _end_process(folder)
             with _lock_of(folder) as free:
                 # A job that was just starting may have taken its lock meanwhile: it is ended in the next round.
