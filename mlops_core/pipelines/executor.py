@@ -15,12 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import BoundedSemaphore, Timer
 
-from mlops_core.domain.errors import BadInputError, HeadraceError
+from mlops_core.domain.errors import HeadraceError
 from mlops_core.pipelines.data_assets import DataAssets
 from mlops_core.pipelines.environments import Environment, EnvironmentMaker
 from mlops_core.pipelines.log_tail import what_matters
 from mlops_core.pipelines.outcomes import Outcomes
-from mlops_core.pipelines.plan import EnvironmentSpec, PipelinePlan, Step
+from mlops_core.pipelines.plan import PipelinePlan, Step
+from mlops_core.pipelines.preparation import check_sweeps, environment_key, make_environments
 from mlops_core.pipelines.results import (
     Kind,
     PipelineResult,
@@ -96,6 +97,9 @@ def run_pipeline(
     except HeadraceError as error:
         execution.processes.halt()
         result = PipelineResult("failed", str(error), {}, time.monotonic() - started)
+    except BaseException:
+        progress.close()
+        raise
     write_status(execution.folder, result)
     progress.tell("stage", f"pipeline {result.outcome} in {length(result.seconds)}")
     progress.close()
@@ -132,8 +136,8 @@ class _Executor:
 
     def _run(self, context: RunContext, pool: ThreadPoolExecutor, started: float) -> PipelineResult:
         try:
-            self._check_sweeps()
-            self._make_environments()
+            check_sweeps(self._plan, self._execution.tracking)
+            self._environments = make_environments(self._plan, self._execution.environments, self._progress)
         except HeadraceError as error:
             for step in self._plan.steps:
                 self._outcomes.not_run(step.name)
@@ -162,30 +166,6 @@ class _Executor:
             assets=DataAssets(execution.assets) if execution.assets else None,
             parent_run=parent,
         )
-
-    def _check_sweeps(self) -> None:
-        """Find sweeps that would end without an answer, before their trials cost an hour."""
-        sweeps = [step.name for step in self._plan.steps if step.sweep is not None]
-        if sweeps and self._execution.tracking is None:
-            raise BadInputError(
-                f"The best trial of the sweep {', '.join(map(repr, sweeps))} is chosen by a metric, and there is no "
-                "tracking server to log it to. Start one with 'headrace up'."
-            )
-
-    def _make_environments(self) -> None:
-        for step in self._plan.steps:
-            name = _environment_key(step.environment)
-            if name in self._environments:
-                continue
-            started = time.monotonic()
-            made = self._execution.environments.make(
-                step.environment, tell=lambda text: self._progress.tell("stage", text)
-            )
-            self._environments[name] = made
-            took = "cached" if made.cached else f"made in {length(time.monotonic() - started)}"
-            self._progress.tell("stage", f"environment '{step.environment.name}': {took}")
-            for note in made.notes:
-                self._progress.tell("log", note)
 
     def _start_timer(self) -> Timer | None:
         if self._execution.timeout_seconds is None:
@@ -246,7 +226,7 @@ class _Executor:
             return StepResult(step.name, "failed", reason=f"step '{step.name}': {error}", reusable=False)
 
     def _run_or_reuse(self, context: RunContext, step: Step) -> StepResult:
-        environment = self._environments[_environment_key(step.environment)]
+        environment = self._environments[environment_key(step.environment)]
         inputs = resolve_inputs(context, step, self._results)
         key = key_of(step, environment=environment.digest, code=code_digest(context, step), inputs=inputs.digests)
         earlier = self._reusable(step, key)
@@ -317,7 +297,3 @@ class _Executor:
             error = call.exception()
             if error is not None:
                 self._progress.tell("log", f"the tracking server did not take something: {error}")
-
-
-def _environment_key(spec: EnvironmentSpec) -> str:
-    return spec.model_dump_json()

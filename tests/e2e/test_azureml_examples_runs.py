@@ -24,7 +24,7 @@ from mlops_core.pipelines.runner import PipelineRun
 from mlops_core.pipelines.step_process import allowed
 from mlops_core.pipelines.survey import survey
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 COMPONENTS = "pipelines-with-components"
 NESTED = f"{COMPONENTS}/pipeline_with_pipeline_component/pipeline_with_train_eval_pipeline_component/pipeline.yml"
@@ -98,6 +98,7 @@ def test_a_pipeline_of_the_examples_runs_unchanged_and_leaves_its_outputs(name: 
     assert all(content in path.read_text() for path in left)
 
 
+@pytest.mark.timeout(1_800)
 def test_every_pipeline_that_is_planned_runs_to_its_end(mlflow: str, tmp_path: Path) -> None:
     root = checkout("HEADRACE_AZUREML_EXAMPLES") / "cli"
     ended = {}

@@ -8,23 +8,20 @@ written: then the crash came in between, and the job is started now. A second pr
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_core.adapters.local.durable_files import last_lines, read_record, sync_folder
+from mlops_core.adapters.local.durable_files import last_lines, sync_folder
+from mlops_core.adapters.local.job_processes import end_process, end_strays, lock_of, started_at
 from mlops_core.adapters.local.processes import start_detached
 from mlops_core.domain.errors import NotFoundError, TemporaryError
 from mlops_core.domain.ids import JobName
@@ -33,9 +30,8 @@ from mlops_core.pipelines.step_process import JOB_MARK, allowed
 from mlops_core.ports import JobProgress, JobRequest, JobStatus
 
 if TYPE_CHECKING:
-    import psutil
+    pass
 
-_GRACE_SECONDS = 8.0
 # After this, something holds the job that no signal ends, such as a disk that does not answer.
 _END_SECONDS = 60.0
 # A job that was just started has not taken its lock yet.
@@ -99,11 +95,11 @@ class ProcessJobRunner:
                 datetime.fromtimestamp(report.started_at, UTC),
                 datetime.fromtimestamp(report.ended_at, UTC),
             )
-        with _lock_of(folder) as free:
+        with lock_of(folder) as free:
             # Looked at again while nobody else can have the lock: the job may have ended a moment ago.
             if (folder / STATUS).exists():
                 return self.status(name)
-            if not free or time.time() - _started_at(folder) < _START_SECONDS:
+            if not free or time.time() - started_at(folder) < _START_SECONDS:
                 return JobStatus(name, None)
             if (folder / "started").exists():
                 return self._died(name, folder)
@@ -118,12 +114,12 @@ class ProcessJobRunner:
         while folder.exists() and not (folder / STATUS).exists():
             if time.monotonic() > deadline:
                 raise TemporaryError(f"Job '{name}' did not end within {_END_SECONDS:g} s of being cancelled.")
-            _end_process(folder)
-            with _lock_of(folder) as free:
+            end_process(folder)
+            with lock_of(folder) as free:
                 # A job that was just starting may have taken its lock meanwhile: it is ended in the next round.
                 if free and not (folder / STATUS).exists():
                     self._write_status(folder, "cancelled", "cancelled while it ran")
-        _end_strays(folder)
+        end_strays(folder)
 
     def progress(self, name: JobName, *, after: int = 0) -> Sequence[JobProgress]:
         """Read a job's progress after a sequence number."""
@@ -213,7 +209,7 @@ class ProcessJobRunner:
     def _died(self, name: JobName, folder: Path) -> JobStatus:
         """Record that a job's process is gone without a word, so that everybody sees the same."""
         # Its steps go on without it, and would go on writing beside those of the next job.
-        _end_strays(folder)
+        end_strays(folder)
         tail = last_lines(folder / "process.txt") or last_lines(folder / LOG)
         self._write_status(folder, "failed", f"the process of job '{name}' died (killed, or out of memory)", tail)
         return self.status(name) or JobStatus(name, "failed")
@@ -225,82 +221,13 @@ class ProcessJobRunner:
                 "outcome": outcome,
                 "reason": reason,
                 "log_tail": log_tail,
-                "started_at": _started_at(folder),
+                "started_at": started_at(folder),
                 "ended_at": now,
             }
         )
         beside = folder / f".{STATUS}.{uuid.uuid4().hex}"
         beside.write_text(report.model_dump_json())
         beside.replace(folder / STATUS)
-
-
-@contextmanager
-def _lock_of(folder: Path) -> Iterator[bool]:
-    """Try the folder's lock, the truth about whether the job runs; gives whether it was free, and holds it meanwhile."""
-    with (folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-def _started_at(folder: Path) -> float:
-    try:
-        return float((folder / "started").read_text())
-    except (OSError, ValueError):
-        return folder.stat().st_mtime
-
-
-def _process_of(folder: Path) -> psutil.Process | None:
-    import psutil
-
-    with _lock_of(folder) as free:
-        if free:
-            return None
-    record = read_record(folder / "lock")
-    try:
-        return psutil.Process(int(record["pid"])) if record else None
-    except (psutil.NoSuchProcess, KeyError, ValueError):
-        return None
-
-
-def _end_process(folder: Path) -> None:
-    """End a job's process, politely first, with all that it started."""
-    import psutil
-
-    process = _process_of(folder)
-    if process is None:
-        return
-    try:
-        tree = [process, *process.children(recursive=True)]
-        process.send_signal(signal.SIGTERM)
-    except psutil.NoSuchProcess:
-        return
-    psutil.wait_procs([process], timeout=_GRACE_SECONDS)
-    for each in tree:
-        _kill(each)
-    psutil.wait_procs([process], timeout=_GRACE_SECONDS)
-
-
-def _end_strays(folder: Path) -> None:
-    """Kill what is left of a job whose process is gone: known by the job's mark in its environment."""
-    import psutil
-
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(JOB_MARK) == str(folder):
-                process.kill()
-
-
-def _kill(process: psutil.Process) -> None:
-    import psutil
-
-    try:
-        process.kill()
-    except psutil.NoSuchProcess:
-        return
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
