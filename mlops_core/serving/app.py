@@ -31,7 +31,7 @@ from mlops_core.serving.openapi import openapi
 from mlops_core.serving.options import Options
 from mlops_core.serving.page import page
 from mlops_core.serving.schemas import example_request
-from mlops_core.serving.scorers import Question, RawAnswer, Scorer
+from mlops_core.serving.scorers import Declared, Question, RawAnswer, Scorer
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _JSON = b"application/json"
 _OK = 200
+_NOTHING = Declared(None, None)
 _REQUEST_ID, _LONGEST_ID = b"x-request-id", 200
 _PATHS = {
     "/": "GET",
@@ -223,10 +224,13 @@ class ScoringApp:
         if path == "/schema":
             if self._scorer is None:
                 return 503, to_json({"error": state, "kind": "not_ready"}), _JSON
-            described = openapi(name, version, signature, takes_any_body=not self._scorer.needs_json)
+            takes_any_body, declared = not self._scorer.needs_json, self._scorer.declared
+            described = openapi(name, version, signature, takes_any_body=takes_any_body, declared=declared)
             return 200, to_json(described), _JSON
         host = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "localhost")
-        return 200, page(name, version, state, example_request(signature), host), b"text/html; charset=utf-8"
+        declared_example = ((self._scorer.declared if self._scorer else None) or _NOTHING).request or {}
+        example = declared_example.get("example", example_request(signature))
+        return 200, page(name, version, state, example, host), b"text/html; charset=utf-8"
 
     def _state(self) -> str:
         if self._stopping:

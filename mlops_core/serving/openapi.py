@@ -14,6 +14,7 @@ from mlops_core.serving.schemas import (
     tensor_records_schema,
     tensor_schemas,
 )
+from mlops_core.serving.scorers import Declared
 from mlops_core.serving.signature import Signature
 
 _STATUSES = {
@@ -28,29 +29,41 @@ _STATUSES = {
 _HEADERS = ("x-headrace-prediction-id", "x-headrace-model", "x-headrace-model-version", "x-request-id")
 
 
-def openapi(name: str, version: str, signature: Signature | None, *, takes_any_body: bool = False) -> dict[str, Any]:
+def openapi(
+    name: str,
+    version: str,
+    signature: Signature | None,
+    *,
+    takes_any_body: bool = False,
+    declared: Declared | None = None,
+) -> dict[str, Any]:
     """
     Describe `POST /score` of this model.
 
     Args:
         takes_any_body: The model is a script that reads the body itself, and may answer as it likes.
+        declared: What a script says of itself.
     """
-    content = {"application/json": {"schema": _request_schema(signature), "example": example_request(signature)}}
-    if takes_any_body:
-        content = {"*/*": {"schema": {}}}
+    media = {"schema": _request_schema(signature), "example": example_request(signature)}
+    if declared is not None:
+        media = {"schema": {key: value for key, value in (declared.request or {}).items() if key != "example"}}
+        media |= {"example": declared.request["example"]} if declared.request and "example" in declared.request else {}
+    content: dict[str, Any] = {"*/*": {"schema": {}}} if takes_any_body else {"application/json": media}
     operation = {
         "operationId": "score",
         "summary": "Predict for rows or tensors",
         "parameters": [_details()],
         "requestBody": {"required": True, "content": content},
-        "responses": _responses(signature, takes_any_body=takes_any_body),
+        "responses": _responses(
+            answer_schema(signature) if declared is None else declared.answer or {}, takes_any_body=takes_any_body
+        ),
     }
     return {
         "openapi": "3.1.0",
         "info": {
             "title": f"Scoring of {name}",
             "version": version or "0",
-            "description": _description(signature, takes_any_body=takes_any_body),
+            "description": _description(signature, declared, takes_any_body=takes_any_body),
         },
         "paths": {"/score": {"post": operation}},
         "components": {"schemas": {"Error": _error_schema()}},
@@ -58,7 +71,9 @@ def openapi(name: str, version: str, signature: Signature | None, *, takes_any_b
     }
 
 
-def _description(signature: Signature | None, *, takes_any_body: bool) -> str:
+def _description(signature: Signature | None, declared: Declared | None, *, takes_any_body: bool) -> str:
+    if declared is not None:
+        return "The model is a script, and this is what its decorators say that it takes and gives."
     if takes_any_body:
         return "The model is a script, which gets the body as text and says itself what it takes."
     if signature is None:
@@ -109,12 +124,12 @@ def _request_schema(signature: Signature | None) -> Schema:
     return {"anyOf": [*keys, {**split, "title": "columns and data"}, *arrays]}
 
 
-def _responses(signature: Signature | None, *, takes_any_body: bool) -> dict[str, Any]:
+def _responses(good: Schema, *, takes_any_body: bool) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     responses: dict[str, Any] = {status: {"description": text, "content": error} for status, text in _STATUSES.items()}
     description = "A list with a prediction per row; wrapped in {predictions} for MLflow's forms and with ?details=true"
     headers = {name: {"schema": {"type": "string"}} for name in _HEADERS}
-    answer = {"application/json": {"schema": answer_schema(signature)}}
+    answer = {"application/json": {"schema": good}}
     responses["200"] = {"description": description, "headers": headers, "content": answer}
     if takes_any_body:
         responses["default"] = {"description": "What the script answers itself"}

@@ -49,10 +49,19 @@ class RawAnswer:
     content_type: str
 
 
+@dataclass(frozen=True)
+class Declared:
+    """JSON Schemas by which a script itself says what it takes and gives; None where it does not."""
+
+    request: dict[str, Any] | None
+    answer: dict[str, Any] | None
+
+
 class Scorer(Protocol):
     """A loaded model."""
 
     signature: Signature | None
+    declared: Declared | None
     batches: bool
     needs_json: bool
     may_run_inline: bool
@@ -80,6 +89,7 @@ class MlflowScorer:
     """An MLflow model: its signature checks requests; `mlflow.pyfunc` predicts, or what answers the same faster."""
 
     needs_json = True
+    declared: Declared | None = None
 
     def __init__(
         self, model: Any, signature: Signature | None, direct: DirectModel | None, *, refuse_extra: bool

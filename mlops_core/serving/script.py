@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import logging
 import os
 import sys
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing import Any
 from mlops_core.serving.answers import to_plain
 from mlops_core.serving.errors import BadBodyError, BadInputError, ModelLoadError
 from mlops_core.serving.parsing import decode_json
-from mlops_core.serving.scorers import Question, RawAnswer
+from mlops_core.serving.scorers import Declared, Question, RawAnswer
 from mlops_core.serving.signature import Signature
 
+_log = logging.getLogger(__name__)
 _AZURE_SERVER_MODULES = ("azureml_inference_server_http", "azureml.contrib.services")
 
 
@@ -40,7 +42,8 @@ class ScriptScorer:
         if not parameters:
             message = "run() in score.py takes no argument. Write it as run(raw_data)."
             raise ModelLoadError(message)
-        self.needs_json = _is_schema_decorated(run)
+        self.declared = _declared(run)
+        self.needs_json = self.declared is not None
         self._parameters = [name for name in parameters if name != "request_headers"]
         self._headers: dict[str, Any] = {"request_headers": {}} if "request_headers" in parameters else {}
 
@@ -142,6 +145,19 @@ def _refuse_azure_server(code: Path) -> None:
                 raise ModelLoadError(message)
 
 
-def _is_schema_decorated(run: Any) -> bool:
+def _declared(run: Any) -> Declared | None:
+    """Read what `inference_schema`'s decorators say of `run`; None where it has none."""
     schema_util = sys.modules.get("inference_schema.schema_util")
-    return bool(schema_util is not None and schema_util.is_schema_decorated(run))
+    if schema_util is None or not schema_util.is_schema_decorated(run):
+        return None
+    return Declared(_schema_of(schema_util.get_input_schema, run), _schema_of(schema_util.get_output_schema, run))
+
+
+def _schema_of(read: Any, run: Any) -> dict[str, Any] | None:
+    """Read one of the two schemas; the library has its own ways to say that it is not there."""
+    try:
+        found = read(run)
+    except Exception:  # noqa: BLE001 - another library's; without the schema everything else works
+        _log.debug("run() declares no such schema", exc_info=True)
+        return None
+    return found if isinstance(found, dict) and found else None

@@ -23,6 +23,7 @@ class Doubler:
     """Doubles each number; raises on a poison; counts its calls; can be held at a gate."""
 
     signature = None
+    declared = None
     batches = True
     needs_json = True
 

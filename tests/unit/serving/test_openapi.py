@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -131,6 +133,32 @@ def test_a_script_that_reads_the_body_itself_takes_any_type() -> None:
     assert list(operation["requestBody"]["content"]) == ["*/*"]
     assert "default" in operation["responses"]
     assert answer.json() == "a,b\n1,2\n"
+
+
+def test_a_decorated_script_is_described_by_its_own_decorators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what `inference_schema` answers about it; the library itself is the script's, not ours."""
+    takes = {"type": "object", "properties": {"data": {"type": "array"}}, "example": {"data": [[1, 2]]}}
+    library = SimpleNamespace(
+        is_schema_decorated=lambda run: True,
+        get_input_schema=lambda run: takes,
+        get_output_schema=lambda run: {"type": "array"},
+    )
+    monkeypatch.setitem(sys.modules, "inference_schema.schema_util", library)
+
+    def run(data: Any) -> Any:
+        return data
+
+    described, answer, refused = ask(ScriptScorer(run), get("/schema"), score({"data": [[1, 2]]}), score({"x": 1}))
+    validate(described.json())
+    operation = described.json()["paths"]["/score"]["post"]
+    media = operation["requestBody"]["content"]["application/json"]
+    assert media == {
+        "schema": {"type": "object", "properties": {"data": {"type": "array"}}},
+        "example": takes["example"],
+    }
+    assert operation["responses"]["200"]["content"]["application/json"]["schema"] == {"type": "array"}
+    assert answer.json() == [[1, 2]]
+    assert (refused.status_code, refused.json()["problems"][0]["column"]) == (422, "data")
 
 
 def test_a_model_without_a_signature_is_said_to_be_one() -> None:
