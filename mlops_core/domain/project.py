@@ -157,7 +157,7 @@ class Smoke(Value):
     request: RepositoryPath = Field(description="JSON file with the body of one scoring request.")
     requests: int = Field(1, ge=1, le=10_000, description="How many times it is sent.")
     per_second: FiniteFloat | None = Field(
-        None, gt=0, le=1000, description="Pace of the requests. Default: one after another."
+        None, gt=0, le=1000, description="Sent at this pace, answered or not. Default: one after another."
     )
     p95_ms: FiniteFloat | None = Field(
         None, gt=0, description="Limit of the 95th percentile of the answers' time in ms."

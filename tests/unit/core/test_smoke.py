@@ -17,9 +17,12 @@ class Deployment(BaseHTTPRequestHandler):
 
     statuses: list[int]
     bodies: list[bytes]
+    together: threading.Barrier | None
 
     def do_POST(self) -> None:
         self.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+        if self.together is not None:
+            self.together.wait(30)
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         answer = b"[1.0]" if status == 200 else b"column 'age' is missing"
         self.send_response(status)
@@ -33,7 +36,7 @@ class Deployment(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    Deployment.statuses, Deployment.bodies = [200], []
+    Deployment.statuses, Deployment.bodies, Deployment.together = [200], [], None
     server = ThreadingHTTPServer(("127.0.0.1", 0), Deployment)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -83,3 +86,21 @@ def test_the_pace_is_kept(address: str) -> None:
 
     assert len(waited) == 2
     assert 190 < waited[1] <= 200
+
+
+def test_a_request_is_sent_when_it_is_due_whatever_became_of_those_before(address: str) -> None:
+    """No answer comes before the last request: one after another, the first would wait in vain."""
+    Deployment.together = threading.Barrier(4)
+    result = SmokeTester().run(address, b"{}", smoke(requests=4, per_second=1000))
+
+    assert result.passed
+    assert "4 smoke requests answered at 1000 a second" in result.reason
+
+
+def test_an_error_at_a_pace_ends_the_test_early(address: str) -> None:
+    Deployment.statuses = [200, 500]
+    result = SmokeTester().run(address, b"{}", smoke(requests=10_000, per_second=100))
+
+    assert not result.passed
+    assert "answered 500: column 'age' is missing" in result.reason
+    assert len(Deployment.bodies) < 1000
