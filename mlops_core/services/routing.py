@@ -28,6 +28,9 @@ _PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.05
 # However late it is, the first failure may only mean that the remembered address is out of date.
 _LEAST_TRIES = 2
+# And where the champion is meanwhile elsewhere than what failed, nobody has asked it yet. A machine that is asked for many
+# times what it has takes longer to a connection than from one switch to the next.
+_MOST_MOVES = 5
 _ANSWER_SECONDS = 60.0
 # A deployment that does not even take a connection is gone; its successor is looked for while the caller still waits.
 _CONNECT_SECONDS = 3.0
@@ -108,19 +111,23 @@ class Router:
 
         deadline = self._monotonic() + _PATIENCE_SECONDS
         passed_on = {name: value for name, value in headers.items() if name.lower() in _PASSED_ON}
+        path = "/score?details=true" if details else "/score"
         for tries in itertools.count(1):
-            is_last = tries >= _LEAST_TRIES and self._monotonic() > deadline
+            goes_on, address = tries < _LEAST_TRIES or self._monotonic() <= deadline, ""
             try:
-                answer = await self._attempt(model, body, passed_on, "?details=true" if details else "")
+                address = await self._remembered(model)
+                answer = await self._attempt(f"{address}{path}", body, passed_on)
             except (TemporaryError, httpx.TransportError) as error:
-                self._routes.pop(model, None)
+                self._forget(model, address)
                 slow = isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout)
-                if is_last or slow:
+                if slow or not (goes_on or await self._has_moved(model, address, tries)):
                     raise _unanswered(model, error) from error
             else:
-                if is_last or not _is_ending(answer):
+                if not _is_ending(answer):
                     return answer
-                self._routes.pop(model, None)
+                self._forget(model, address)
+                if not (goes_on or await self._has_moved(model, address, tries)):
+                    return answer
             await asyncio.sleep(_PAUSE_SECONDS)
         raise AssertionError  # the loop has no end of its own
 
@@ -130,9 +137,23 @@ class Router:
             await self._client[1].aclose()
             self._client = None
 
-    async def _attempt(self, model: ModelName, body: bytes, headers: Mapping[str, str], query: str) -> Scored:
-        address = await self._remembered(model)
-        answer = await self._http().post(f"{address}/score{query}", content=body, headers=dict(headers))
+    def _forget(self, model: ModelName, address: str) -> None:
+        """Forget a route that failed; not the one that somebody found meanwhile."""
+        route = self._routes.get(model)
+        if route is not None and route.address == address:
+            del self._routes[model]
+
+    async def _has_moved(self, model: ModelName, failed: str, tries: int) -> bool:
+        """Tell whether the model is served elsewhere than at the address that failed."""
+        if tries > _MOST_MOVES:
+            return False
+        try:
+            return await self._look_up(model) != failed
+        except TemporaryError:
+            return False
+
+    async def _attempt(self, address: str, body: bytes, headers: Mapping[str, str]) -> Scored:
+        answer = await self._http().post(address, content=body, headers=dict(headers))
         kept = {
             name: value
             for name, value in answer.headers.items()

@@ -275,6 +275,7 @@ def test_a_deployer_that_replaces_in_place_is_caught(
 def test_a_router_that_never_asks_again_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "_PATIENCE_SECONDS", -1.0)
     monkeypatch.setattr(routing, "_LEAST_TRIES", 1)
+    monkeypatch.setattr(routing, "_MOST_MOVES", 0)
     load, _ = switch(tmp_path, switches=4, bad=0)
     assert load.errors != []
 

@@ -276,6 +276,30 @@ def test_an_address_that_failed_is_looked_up_again_however_late_it_is(
     assert score(live.app).status == 200
 
 
+def test_a_model_that_moved_is_asked_where_it_is_now_however_often_and_late(
+    live: Bench, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine without a moment to spare, one switch is over before a connection of the last one is refused."""
+    monkeypatch.setattr(routing, "_PATIENCE_SECONDS", -1.0)
+    gone = [serve(dies=True).address for _ in range(3)]
+    # Each is looked up to be asked, and once more after it failed, when the next has taken over already.
+    addresses = itertools.chain([gone[0], gone[1], gone[2]], itertools.repeat(serve().address))
+    monkeypatch.setattr(live.app.router, "address", lambda _: next(addresses))
+
+    assert score(live.app).status == 200
+
+
+def test_a_model_that_stays_where_it_fails_is_not_asked_for_ever(
+    live: Bench, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing, "_PATIENCE_SECONDS", -1.0)
+    dying = serve(dies=True)
+    lead_to(live, of_version(1), dying.address)
+
+    assert score(live.app).status == 503
+    assert len(dying.asked) == 2
+
+
 def test_a_request_over_the_limit_is_refused_before_anybody_is_asked(live: Bench, serve: Serve) -> None:
     deployment = serve()
     lead_to(live, of_version(1), deployment.address)
