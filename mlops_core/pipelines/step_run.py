@@ -229,6 +229,15 @@ def finish_run(context: RunContext, result: StepResult) -> StepResult:
     return replace(result, metrics=metrics, reusable=reusable)
 
 
+def _run_of_reused(context: RunContext, tracking: Tracking, result: StepResult) -> str:
+    """Make a run for a step that was not run again: a model that it registers is judged by the metrics of its own run."""
+    tags = {"mlflow.parentRunId": context.parent_run, "headrace.job": context.job_name, "headrace.step": result.name}
+    run_id = tracking.start_run(result.name, {**tags, "headrace.reused": "true"})
+    tracking.add_metrics(run_id, result.metrics)
+    tracking.end_run(run_id, "FINISHED")
+    return run_id
+
+
 def register_outputs(context: RunContext, step: Step, result: StepResult) -> None:
     """
     Register the outputs that have a name: models in the registry with the step's run as their origin, data as assets.
@@ -258,4 +267,5 @@ def _register(context: RunContext, output: StepOutput, asset: str, result: StepR
     if context.tracking is None:
         return None
     tags = {"headrace.job": context.job_name, "headrace.type": output.type}
-    return context.tracking.register(result.run_id or context.parent_run, asset, content, tags)
+    run_id = result.run_id or _run_of_reused(context, context.tracking, result)
+    return context.tracking.register(run_id, asset, content, tags)

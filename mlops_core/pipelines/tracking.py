@@ -120,8 +120,9 @@ class MlflowTracking:
         """Write metrics to a run."""
         now = int(time.time() * 1000)
         points = [{"key": key, "value": _json_number(value), "timestamp": now} for key, value in metrics.items()]
-        if points:
-            self._call("POST", "/mlflow/runs/log-batch", json={"run_id": run_id, "metrics": points})
+        for start in range(0, len(points), _PAGE):
+            batch = {"run_id": run_id, "metrics": points[start : start + _PAGE]}
+            self._call("POST", "/mlflow/runs/log-batch", json=batch)
 
     def add_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """Write those parameters to a run that it has not: MLflow refuses another value for one that is there."""
