@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlops_core.serving.parsing import NonFinite
+from mlops_core.serving.signature import ColumnSpec
 
 _LARGEST_DOUBLE = 1.7976931348623157e308
 _LARGEST_FLOAT = 3.4028234663852886e38
@@ -31,29 +32,37 @@ class WrongCellError(ValueError):
     """A value does not fit its column; the text says what to send instead."""
 
 
-def cell_rule(column_type: str, *, required: bool, inside: dict[str, Any]) -> Cell:
+def cell_rule(column: ColumnSpec) -> Cell:
     """
     Give the function that takes a cell's JSON value and returns what the table holds, or raises `WrongCellError`.
 
-    Args:
-        inside: MLflow's description of a column that is no scalar; it is MLflow that judges what is in it.
+    What is in a column that is no scalar, MLflow judges.
     """
-    rule = _RULES.get(column_type)
+    rule = _RULES.get(column.type)
     if rule is None:
-        return lambda value: _typed_numbers(value, inside)
-    if required or column_type != "boolean":
+        return lambda value: _typed_numbers(value, column.inside)
+    if not column.takes_null:
+        return lambda value: rule(_present(value))
+    if column.required or column.type != "boolean":
         return rule
     return lambda value: None if value is None else rule(value)  # MLflow keeps optional booleans as objects
 
 
-def plain_types(column_type: str) -> frozenset[type]:
+def _present(value: Any) -> Any:
+    if value is None:
+        raise WrongCellError("null is not allowed: the model was tried at its start and raises on it. Send a number.")
+    return value
+
+
+def plain_types(column: ColumnSpec) -> frozenset[type]:
     """Give the exact Python types that need no look at the value (infinite floats are looked for elsewhere)."""
     plain: dict[str, frozenset[type]] = {
         "double": frozenset({float, type(None)}),
         "string": frozenset({str, type(None)}),
         "boolean": frozenset({bool}),
     }
-    return plain.get(column_type, frozenset())
+    found = plain.get(column.type, frozenset())
+    return found if column.takes_null else found - {type(None)}
 
 
 def _real(value: Any, largest: float, name: str) -> Any:

@@ -61,6 +61,8 @@ def cell_schema(column: ColumnSpec) -> Schema:
     schema = _content_schema(column.type, column.inside)
     if column.type == "boolean" and not column.required:
         schema["type"] = ["boolean", "null"]
+    if not column.takes_null:
+        schema["type"] = "number"
     return schema
 
 

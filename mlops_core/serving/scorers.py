@@ -18,6 +18,7 @@ from mlops_core.serving import arrays
 from mlops_core.serving.answers import to_plain
 from mlops_core.serving.direct import DirectModel, estimator_of, find_direct_model
 from mlops_core.serving.errors import BadInputError, ModelLoadError
+from mlops_core.serving.missing import with_tried_nulls
 from mlops_core.serving.parsing import Parsed, first_non_finite, parse_body
 from mlops_core.serving.signature import SCALAR_TYPES, Signature, read_mlmodel, signature_from_mlmodel
 from mlops_core.serving.validation import Rows, TableReader
@@ -218,6 +219,8 @@ def load_mlflow(folder: Path, *, batching: str, refuse_extra: bool) -> MlflowSco
     for warning in caught:
         _log.warning("loading the model warned: %s", warning.message)
     direct = find_direct_model(model, flavour, signature)
+    if signature is not None and flavour.get("loader_module") == "mlflow.sklearn":
+        signature = with_tried_nulls(model, signature)
     scorer = MlflowScorer(model, signature, direct, refuse_extra=refuse_extra)
     if flavour.get("loader_module") == "mlflow.sklearn":
         scorer.expect_width(getattr(estimator_of(model), "n_features_in_", None))

@@ -23,13 +23,15 @@ class ColumnSpec:
     """
     A column of a table. `name` is empty where the signature has no names; then the position counts.
 
-    `inside` is MLflow's own description of what an array, an object or a map holds.
+    `inside` is MLflow's own description of what an array, an object or a map holds. `takes_null` is False where the model
+    was tried and raised on a missing value.
     """
 
     name: str
     type: str
     required: bool = True
     inside: dict[str, Any] = field(default_factory=dict, compare=False)
+    takes_null: bool = True
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,8 @@ class TableReader:
         self._named = signature.is_named
         self._refuse_extra = refuse_extra
         self._names = [spec.name for spec in signature.columns]
-        self._plain = {spec: plain_types(spec.type) for spec in signature.columns}
-        self._rules = {
-            spec: cell_rule(spec.type, required=spec.required, inside=spec.inside) for spec in signature.columns
-        }
+        self._plain = {spec: plain_types(spec) for spec in signature.columns}
+        self._rules = {spec: cell_rule(spec) for spec in signature.columns}
 
     def read(self, table: Table) -> Rows:
         """

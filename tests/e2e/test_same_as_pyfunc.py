@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -167,6 +168,25 @@ def test_scikit_learn_answers_are_the_same_to_the_last_bit(tmp_path: Path, case:
     for rows in (table.iloc[:1], table.iloc[3:10], table):
         split = {"columns": list(table.columns), "data": rows.to_numpy(dtype=object).tolist()}
         assert ask(scorer, {"dataframe_split": split}) == reference(folder, {"dataframe_split": split})
+
+
+def test_a_null_is_refused_where_the_model_was_tried_and_raises_on_it(tmp_path: Path) -> None:
+    """A pipeline may fill in one column and not another."""
+    table = pd.DataFrame({"filled": [0.0, 1.0, np.nan], "plain": [1.0, 0.0, 2.0], "count": [1, 2, 3]})
+    filled = make_column_transformer((SimpleImputer(), ["filled"]), remainder="passthrough")
+    model = make_pipeline(filled, Ridge()).fit(table, [1.0, 2.0, 3.0])
+    folder, signature = tmp_path / "m", infer_signature(table, model.predict(table))
+    mlflow.sklearn.save_model(
+        model, str(folder), signature=signature, serialization_format="cloudpickle", pip_requirements=[]
+    )
+    scorer = scorer_of(folder)
+
+    missing = pd.DataFrame({"filled": [np.nan], "plain": [1.0], "count": [1]})
+    assert ask(scorer, [{"filled": None, "plain": 1, "count": 1}]) == model.predict(missing).tolist()
+    with pytest.raises(BadInputError, match="Row 1, column 'plain': null is not allowed"):
+        ask(scorer, [{"filled": 1, "plain": 1, "count": 1}, {"filled": 1, "plain": None, "count": 1}])
+    assert scorer.signature is not None
+    assert [column.takes_null for column in scorer.signature.columns] == [True, False, True]
 
 
 def test_requests_put_together_answer_as_each_alone(tmp_path: Path) -> None:
