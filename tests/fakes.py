@@ -178,6 +178,7 @@ class FakeSourceHost:
     files: dict[tuple[CommitId, str], bytes] = field(default_factory=dict)
     branches: dict[str, CommitId] = field(default_factory=dict)
     statuses: dict[CommitId, list[tuple[str, str]]] = field(default_factory=dict)
+    stages: dict[CommitId, dict[str, tuple[str, str]]] = field(default_factory=dict)
     default_files: dict[str, bytes] = field(default_factory=dict)
 
     def read_file(self, project: ProjectRecord, commit: CommitId, path: str, *, limit_bytes: int = 1_000_000) -> bytes:
@@ -193,9 +194,19 @@ class FakeSourceHost:
         return dict(self.branches)
 
     def set_status(
-        self, project: ProjectRecord, commit: CommitId, *, state: str, description: str, run_id: RunId
+        self,
+        project: ProjectRecord,
+        commit: CommitId,
+        *,
+        state: str,
+        description: str,
+        run_id: RunId,
+        stage: str | None = None,
     ) -> None:
-        self.statuses.setdefault(commit, []).append((state, description))
+        if stage is None:
+            self.statuses.setdefault(commit, []).append((state, description))
+        else:
+            self.stages.setdefault(commit, {})[stage] = (state, description)
 
 
 @dataclass

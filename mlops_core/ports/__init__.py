@@ -14,6 +14,8 @@ from mlops_core.ports.messages import (
     EventBus,
 )
 from mlops_core.ports.outside import (
+    CommitStage,
+    CommitState,
     Deployer,
     JobRunner,
     ModelRegistry,
@@ -46,6 +48,8 @@ from mlops_core.ports.values import (
 
 __all__ = [
     "Clock",
+    "CommitStage",
+    "CommitState",
     "DeadLetter",
     "DeadLetters",
     "Deployer",

@@ -91,6 +91,10 @@ class Deployer(Protocol):
         ...
 
 
+CommitState = Literal["pending", "success", "failure"]
+CommitStage = Literal["build", "train", "release"]
+
+
 class SourceHost(Protocol):
     """Where the code is."""
 
@@ -111,11 +115,12 @@ class SourceHost(Protocol):
         project: ProjectRecord,
         commit: CommitId,
         *,
-        state: Literal["pending", "success", "failure"],
+        state: CommitState,
         description: str,
         run_id: RunId,
+        stage: CommitStage | None = None,
     ) -> None:
-        """Show a run's state beside its commit."""
+        """Show beside its commit how a run stands, or one stage of it, without touching the others."""
         ...
 
 

@@ -29,6 +29,7 @@ class Place:
     commit: CommitId
     git_dir: Path
     shown: Callable[[], list[str]]
+    named: Callable[[], list[str]]
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +113,13 @@ class SourceHostContract:
 
         assert set(place.shown()) == {"pending"}
 
+    def test_the_status_of_a_stage_stands_beside_that_of_the_run(self, place: Place) -> None:
+        told = {"state": "success", "description": "passed", "run_id": RUN}
+        place.source.set_status(place.project, place.commit, state="pending", description="training", run_id=RUN)
+        place.source.set_status(place.project, place.commit, **told, stage="build")  # type: ignore[arg-type] - as they are
+
+        assert len(set(place.named())) == 2
+
 
 class TestLocalSourceHost(SourceHostContract):
     @pytest.fixture
@@ -124,6 +132,7 @@ class TestLocalSourceHost(SourceHostContract):
             commit=commit,
             git_dir=git_dir,
             shown=lambda: [json.loads(record.read_text())["state"]],
+            named=lambda: [path.name for path in record.parent.iterdir()],
         )
 
 
@@ -159,6 +168,9 @@ class TestHttpSourceHost(SourceHostContract):
             commit=commit,
             git_dir=git_dir,
             shown=lambda: [STATES[body["state"]] for at, body in at_host.statuses if at == commit],
+            named=lambda: [
+                str(body.get("context") or body.get("key") or body.get("name")) for _, body in at_host.statuses
+            ],
         )
 
     def test_a_status_links_to_its_run_under_a_name_of_the_project(

@@ -24,7 +24,7 @@ from mlops_core.adapters.hosts.http_client import HostClient
 from mlops_core.adapters.hosts.refusals import CannotSeeError
 from mlops_core.domain.errors import NotFoundError, PermanentError
 from mlops_core.domain.ids import CommitId, RunId
-from mlops_core.ports import ProjectRecord
+from mlops_core.ports import CommitStage, CommitState, ProjectRecord
 
 CONTEXT = "headrace"
 # 100,000 branches of GitHub; a host that never ends its list is not read for ever.
@@ -83,15 +83,16 @@ class HttpSourceHost:
         project: ProjectRecord,
         commit: CommitId,
         *,
-        state: Literal["pending", "success", "failure"],
+        state: CommitState,
         description: str,
         run_id: RunId,
+        stage: CommitStage | None = None,
     ) -> None:
-        """Show a run's state beside its commit. Raises TemporaryError, PermanentError."""
+        """Show beside its commit how a run stands, or a stage of it. Raises TemporaryError, PermanentError."""
         status = CommitStatus(
             state=state,
             # Two projects of one repository have runs of the same commit.
-            context=f"{CONTEXT}/{project.name}",
+            context=f"{CONTEXT}/{project.name}{f'/{stage}' if stage else ''}",
             description=" ".join(description.split()),
             target_url=self._run_address(run_id),
         )

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from mlops_core.adapters.local.durable_files import write_record
 from mlops_core.domain.ids import CommitId, RunId
 from mlops_core.jobs.addresses import local_repository
 from mlops_core.jobs.git import checked_commit, git, read_blob
-from mlops_core.ports import ProjectRecord
+from mlops_core.ports import CommitStage, CommitState, ProjectRecord
 
 
 class LocalSourceHost:
@@ -19,7 +18,7 @@ class LocalSourceHost:
     Reads bare repositories.
 
     Args:
-        statuses: Folder of the commit statuses, one file per project and commit.
+        statuses: Folder of the commit statuses, one file per project and commit, and one per stage of it.
     """
 
     def __init__(self, statuses: Path) -> None:
@@ -47,11 +46,12 @@ class LocalSourceHost:
         project: ProjectRecord,
         commit: CommitId,
         *,
-        state: Literal["pending", "success", "failure"],
+        state: CommitState,
         description: str,
         run_id: RunId,
+        stage: CommitStage | None = None,
     ) -> None:
-        """Keep a run's state beside its commit."""
+        """Keep beside its commit how a run stands, or a stage of it."""
         folder = self._statuses / project.name
         folder.mkdir(parents=True, exist_ok=True)
         record = {
@@ -60,4 +60,5 @@ class LocalSourceHost:
             "run_id": run_id,
             "at": datetime.now(UTC).isoformat(),
         }
-        write_record(folder / f"{checked_commit(commit)}.json", record)
+        name = checked_commit(commit) + (f".{stage}" if stage else "")
+        write_record(folder / f"{name}.json", record)
