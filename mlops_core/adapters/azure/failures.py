@@ -63,7 +63,7 @@ RETRIES: dict[str, Any] = {
 Options of azure-core's policies: at most three tries of a call, `Retry-After` kept, short enough for a function.
 Source: azure.core.pipeline.policies.RetryPolicy, which the hook of CustomHookPolicy is within.
 """
-BLOB_RETRIES: dict[str, Any] = {**_TIMES, "initial_backoff": 0.4, "increment_base": 2, "random_jitter_range": 0.2}
+BLOB_RETRIES: dict[str, Any] = {**_TIMES, "initial_backoff": 0.4, "increment_base": 1, "random_jitter_range": 0.2}
 """
 The same for blobs, whose policy is another one and would wait 15 seconds before its first repeat.
 Source: azure.storage.blob.ExponentialRetry.
