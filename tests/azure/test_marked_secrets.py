@@ -21,14 +21,13 @@ import hosts_forms
 import httpx
 import pytest
 import whole_cloud
-from aml_double import AzureMlDouble, Fault
+from aml_double import Fault
 from azure.core.pipeline.transport import RequestsTransport
 from azure.data.tables import TableServiceClient
 from azure.storage.blob import BlobServiceClient
 from hosts_forms import Call, Reply
 from loopback import LoopbackCredential
 from marked import found_in, marked
-from tls import Certificate
 from whole_cloud import TINY, Cloud
 
 from mlops_core.settings import HostSettings, Settings
@@ -115,13 +114,7 @@ def _bytes(body: Any) -> bytes:
 
 
 @pytest.fixture
-def cloud(
-    account: azurite.Azurite,
-    azure_ml: AzureMlDouble,
-    certificate: Certificate,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Cloud]:
+def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     for number, name in enumerate(ENVIRONMENT):
         monkeypatch.setenv(name, SECRETS[12 + number])
     monkeypatch.setattr(whole_cloud, "SECRET", WEBHOOK)
@@ -131,12 +124,13 @@ def cloud(
     for module in (hosts_forms, hosts_double):
         monkeypatch.setattr(module, "TOKEN", TOKEN)
         monkeypatch.setattr(module, "LINK_SECRET", LINK)
-    azure_ml.complaints.clear()
-    azure_ml.faults.clear()
-    with whole_cloud.whole_cloud(
-        tmp_path, account=account, azure_ml=azure_ml, certificate=certificate, files=FILES
-    ) as made:
+    with whole_cloud.own_cloud(tmp_path, files=FILES) as made:
         yield made
+
+
+@pytest.fixture
+def account(cloud: Cloud) -> azurite.Azurite:
+    return cloud.azure_ml._storage
 
 
 @pytest.fixture
