@@ -12,6 +12,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from mlops_core.domain import events as ev
@@ -39,6 +40,10 @@ log = logging.getLogger(__name__)
 _MAX_CONFLICTS = 100
 # As often as a storage queue delivers a message before it is poison (host.json: maxDequeueCount).
 MAX_TRIES = 5
+# What a storage queue waits between two deliveries (host.json: visibilityTimeout).
+_QUEUE_SECONDS = 10.0
+# Whoever is still asked to wait after so long is told that the effect is given up, and may replay it.
+_LONGEST_WAIT = timedelta(hours=2)
 
 Performer = Callable[[Run, Any], Sequence[ev.Event]]
 
@@ -57,6 +62,8 @@ class Controller:
         self._performers = performers
         self._performing: dict[tuple[RunId, EffectKey], bool] = {}
         self._lock = threading.Lock()
+        # Until when effects wait. What another process heard is not in it, which costs a call too many.
+        self._waits: dict[tuple[RunId, EffectKey], datetime] = {}
 
     def start(self, run: Run) -> bool:
         """Store a new run and ask for its first effects. Returns False when it exists: the trigger was taken before."""
@@ -159,6 +166,8 @@ class Controller:
             return False
 
     def _perform(self, run_id: RunId, key: EffectKey, tries: int) -> None:
+        if self._waits.get((run_id, key), self.world.clock.now()) > self.world.clock.now():
+            return
         run = self.world.runs.load(run_id).value
         effect = _pending(run, key)
         if effect is None:
@@ -171,9 +180,27 @@ class Controller:
         except PermanentError as error:
             self.give_up(run_id, key, str(error))
         except TemporaryError as error:
+            if self._is_to_wait(run, key, error):
+                return
             if tries < MAX_TRIES:
                 raise
             self.give_up(run_id, key, f"tried {tries} times: {error}")
+
+    def _is_to_wait(self, run: Run, key: EffectKey, error: TemporaryError) -> bool:
+        """
+        Tell whether an effect is to wait for longer than the queue does between two deliveries.
+
+        Its message is done with then: five deliveries would be over long before. Reconciling brings the effect back.
+        """
+        asked = error.retry_after_seconds
+        now = self.world.clock.now()
+        since = next(pending.since for pending in run.pending if pending.effect.key == key)
+        if asked is None or asked <= _QUEUE_SECONDS or now - since > _LONGEST_WAIT:
+            return False
+        self._waits = {doing: until for doing, until in self._waits.items() if until > now}
+        self._waits[(run.id, key)] = now + timedelta(seconds=asked)
+        log.warning("effect waits, as it was asked to", extra={"run_id": run.id, "effect": key, "error": str(error)})
+        return True
 
     def give_up(self, run_id: RunId, key: EffectKey, reason: str) -> None:
         """Record that an effect cannot be performed, and keep it as a dead letter that a person can replay."""

@@ -18,10 +18,9 @@ _DESCRIPTION_LETTERS = 140
 _STATUS: dict[State, CommitState] = {
     State.BUILT: "success",
     State.LIVE: "success",
-    State.RETIRED: "success",
-    State.SKIPPED: "success",
     # It was delivered; that another was after it takes nothing back.
     State.RETIRED: "success",
+    State.SKIPPED: "success",
     State.FAILED: "failure",
     State.REJECTED: "failure",
     State.EXPIRED: "failure",
