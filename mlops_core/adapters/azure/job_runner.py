@@ -138,10 +138,12 @@ class AzureMlJobRunner:
 
     def log(self, name: JobName) -> Iterator[bytes]:
         """Read a job's logs, its steps' after its own. Raises NotFoundError."""
-        if self._find(name) is None:
+        job = self._find(name)
+        if job is None:
             raise NotFoundError("log of job", name, advice="The job was not submitted yet.")
-        for each in [name, *(str(child.name) for child in self._children(name))]:
-            for path, address in _logs_of(self._details(each)):
+        for found in [job, *self._children(name)]:
+            each, ended = str(found.name), self._outcome(name, _word(found.status)) is not None
+            for path, address in _logs_of(self._details(each), ended=ended):
                 yield f"\n--- {each}: {path}\n".encode()
                 yield from self._read(address)
 
@@ -192,7 +194,7 @@ class AzureMlJobRunner:
         failed = self._failed_step(name)
         details = self._details(str(failed.name) if failed is not None else name)
         tail = ""
-        for _, address in _logs_of(details):
+        for _, address in _logs_of(details, ended=True):
             tail = cut(tail_of(self._http, address)) or tail
         shown = f"step '{failed.display_name or failed.name}' failed" if failed is not None else "the job failed"
         told = _told(details)
@@ -237,12 +239,16 @@ class AzureMlJobRunner:
             yield f"(the rest could not be read: {type(error).__name__})\n".encode()
 
 
-def _logs_of(details: Any) -> list[tuple[str, str]]:
-    """List a job's logs with their addresses: its own; of one that never came to write any, Azure ML's about it."""
+def _logs_of(details: Any, *, ended: bool) -> list[tuple[str, str]]:
+    """
+    List a job's logs with their addresses: its own; of one that ended without having written any, Azure ML's about it.
+
+    Of one under way its own are all: what Azure ML keeps about it would make way for them when they come.
+    """
     files = sorted(dict(details.log_files or {}).items())
     own = [(path, address) for path, address in files if path.startswith("user_logs/")]
     # Of what it keeps besides, the build of the image is what a project can have broken; the last that is read counts.
-    return own or sorted(files, key=lambda entry: "image_build" in entry[0])
+    return own if own or not ended else sorted(files, key=lambda entry: "image_build" in entry[0])
 
 
 def _told(details: Any) -> str:
