@@ -57,6 +57,9 @@ class Training:
         model = model_of(run)
         now = self._world.clock.now()
         found = list(self._world.registry.versions_of_job(model, effect.job_name))
+        if not found and run.trigger.resume_from is not None:
+            # The step that registers may be among those that were taken over.
+            found = list(self._world.registry.versions_of_job(model, job_of_run(run.trigger.resume_from, "train")))
         announced = run.facts.get(ev.ModelAnnounced)
         if announced and announced.model == model and announced.version not in {known.version for known in found}:
             found.append(self._world.registry.version(model, announced.version))

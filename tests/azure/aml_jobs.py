@@ -117,8 +117,7 @@ class JobHouse:
     def _run(self, job: Job) -> None:
         job.status = "Preparing"
         try:
-            result = self._execute(job)
-            word = WORDS[result.outcome]
+            word = "Completed" if self._is_taken_over(job) else WORDS[self._execute(job).outcome]
         except HeadraceError as error:
             job.folder.mkdir(parents=True, exist_ok=True)
             (job.folder / "error.txt").write_text(str(error))
@@ -128,6 +127,28 @@ class JobHouse:
         if word == "Completed":
             self._tell(job, "RunCompleted", {"runId": job.name, "runType": "azureml.PipelineRun"})
         # Azure ML sends nothing for jobs that failed or were cancelled.
+
+    def _is_taken_over(self, job: Job) -> bool:
+        """
+        Tell whether all of a pipeline is as it was in one that went well, so that Azure ML runs none of its steps.
+
+        Source: "Debug pipeline reuse issues": deterministic components, no `force_rerun`, the same code and inputs.
+        """
+        if job.properties["jobType"] != "Pipeline" or job.properties.get("settings", {}).get("force_rerun"):
+            return False
+        completed = [other for other in self.all() if other is not job and other.status == "Completed"]
+        return self._content(job) in [self._content(other) for other in completed]
+
+    def _content(self, job: Job) -> Any:
+        """Read what a pipeline runs: its steps with the digests of their code, and its inputs."""
+        steps = {}
+        for name, node in job.properties.get("jobs", {}).items():
+            component = node["trial"]["componentId"] if node["type"] == "sweep" else node["componentId"]
+            spec = dict(self._double.asset(component)["properties"]["componentSpec"])
+            if spec.get("code"):
+                spec["code"] = self._double.asset(spec["code"])["properties"]["properties"]["hash_sha256"]
+            steps[name] = ({**node, "componentId": "", "trial": ""}, spec)
+        return steps, job.properties.get("inputs")
 
     def _execute(self, job: Job) -> PipelineResult:
         source = job.folder / "source"

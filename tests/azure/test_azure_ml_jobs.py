@@ -247,13 +247,15 @@ def test_a_status_that_nobody_knows_counts_as_under_way(
     azure_ml.complaints.clear()  # the specification does not know the made-up word either
 
 
-@pytest.mark.parametrize("reuse", [True, False])
-def test_a_retrain_that_reuses_nothing_has_every_step_run_again(project: Project, *, reuse: bool) -> None:
-    request = replace(project.request("anew-train", "train"), reuse=reuse)
+@pytest.mark.parametrize("resumed", [True, False])
+def test_steps_are_taken_over_only_where_a_failed_run_is_resumed(project: Project, *, resumed: bool) -> None:
+    """What a step registered that Azure ML takes over would not be registered again."""
+    request = project.request("anew-train", "train")
+    request = replace(request, resume_from=JobName("failed-train") if resumed else None)
 
     job = pipeline_job(project.folder, request, compute="cpu-cluster")
 
-    assert bool(job.settings.force_rerun) is not reuse
+    assert bool(job.settings.force_rerun) is not resumed
 
 
 def given_inputs(project: Project, **inputs: str | int) -> JobRequest:

@@ -110,7 +110,8 @@ def pipeline_job(root: Path, request: JobRequest, *, compute: str) -> PipelineJo
         job.inputs[name] = _given(job.inputs[name], value, root, request, name)
     if job.compute is None and getattr(job.settings, "default_compute", None) is None:
         job.settings.default_compute = compute
-    if not request.reuse:
+    if request.resume_from is None:
+        # A step that Azure ML takes over is not run, so what it registers is not registered again. See decision 0012.
         job.settings.force_rerun = True
     return job
 

@@ -12,6 +12,7 @@ from mlops_core.domain.ids import DeploymentName, ModelName, ModelVersion
 from mlops_core.domain.requests import Decision
 from mlops_core.domain.run import ENDS, State
 from mlops_core.services.announce import _STATUS
+from mlops_core.services.intake import Retrain
 
 
 def champion(bench: Bench) -> str | None:
@@ -283,3 +284,18 @@ def test_a_commit_that_was_delivered_stays_green_when_a_newer_one_takes_over(ben
     bench.deliver(bench.push(2), rmse=45)
 
     assert [told[-1][0] for told in bench.source.statuses.values()] == ["success", "success"]
+
+
+def test_a_resumed_run_releases_what_the_failed_one_registered_before_it_failed(bench: Bench) -> None:
+    failed = bench.push()
+    bench.drain()
+    bench.end_job(failed, "build")
+    bench.registry.register("diabetes", f"{failed}-train", rmse=50.0)
+    bench.end_job(failed, "train", "failed")
+    wish = Retrain(project=PROJECT.name, request_id="again", by="ada", resume_from=failed)
+    resumed = bench.app.intake.retrain(wish)
+    bench.drain()
+    bench.end_job(resumed, "train")
+    bench.settle()
+
+    assert (bench.state(failed), bench.state(resumed), champion(bench)) == ("failed", "live", "1")
