@@ -43,8 +43,12 @@ param githubWebhookSecret string
 param githubWebhookSecretBefore string = ''
 
 @secure()
-@description('Rights at repository hosts as JSON, such as {"github": {"token": "..."}}.')
-param hostRights string = '{}'
+@description('Token that fetches commits from GitHub and sets their statuses.')
+param githubToken string = ''
+
+@secure()
+@description('Rights at repository hosts as JSON, such as {"gitlab": {"token": "..."}}, in the place of githubToken.')
+param hostRights string = ''
 
 var tags = { 'azd-env-name': environmentName }
 var token = toLower(uniqueString(subscription().id, environmentName, location))
@@ -101,6 +105,7 @@ module vault 'modules/vault.bicep' = {
     logAnalyticsName: monitoring.outputs.logAnalyticsName
     githubWebhookSecret: githubWebhookSecret
     githubWebhookSecretBefore: githubWebhookSecretBefore
+    githubToken: githubToken
     hostRights: hostRights
   }
 }

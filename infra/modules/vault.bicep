@@ -12,8 +12,12 @@ param githubWebhookSecret string
 param githubWebhookSecretBefore string
 
 @secure()
+param githubToken string
+
+@secure()
 param hostRights string
 
+var github = empty(githubToken) ? '{}' : '{"github": {"token": "${githubToken}"}}'
 var before = empty(githubWebhookSecretBefore) ? '' : ', "${githubWebhookSecretBefore}"'
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
@@ -56,7 +60,7 @@ resource hosts 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = {
   parent: vault
   name: 'host-rights'
   properties: {
-    value: hostRights
+    value: empty(hostRights) ? github : hostRights
     contentType: 'application/json'
   }
 }

@@ -208,6 +208,32 @@ def test_the_parameters_are_those_of_the_template(file: str) -> None:
     assert {name for name, parameter in template.items() if parameter["default"] is None} <= set(given)
 
 
+def test_each_parameter_is_an_environment_variable_in_the_form_that_azd_reads() -> None:
+    """
+    azd ends a default at the first closing brace: with `${RIGHTS={}}`, a brace would follow what is set.
+
+    Source: its parameter files are read by github.com/drone/envsubst, and `secretOrRandomPassword` is azd's own.
+    """
+    given = json.loads((CHECKOUT / "infra" / "main.parameters.json").read_text())["parameters"]
+    variable = r"\$\{[A-Z_]+(=[^{}$]*)?\}"
+    secret = r"\$\(secretOrRandomPassword \$\{AZURE_KEY_VAULT_NAME\} ([a-z-]+)\)"
+    for name, parameter in given.items():
+        assert re.fullmatch(f"{variable}|{secret}", parameter["value"]), name
+    # What azd makes up once it finds again: under this name, in the vault that this output names.
+    (kept,) = re.findall(secret, json.dumps(given))
+    assert kept in {secret["name"] for _, secret in resources("Microsoft.KeyVault/vaults/secrets")}
+    assert "AZURE_KEY_VAULT_NAME" in PARSED["main.bicep"]["outputs"]
+
+
+def test_every_variable_that_the_docs_set_is_a_parameter() -> None:
+    """And every parameter with a variable of ours is in the docs."""
+    given = (CHECKOUT / "infra" / "main.parameters.json").read_text()
+    documented = (CHECKOUT / "docs" / "azure.md").read_text()
+    read = set(re.findall(r"\$\{(HEADRACE_\w+)", given))
+    assert set(re.findall(r"azd env set (\w+)", documented)) <= read
+    assert {name for name in read if f"`{name}`" not in documented and f"set {name}" not in documented} == set()
+
+
 def test_the_hook_after_a_deployment_names_outputs_and_parameters_that_exist() -> None:
     project = yaml.safe_load((CHECKOUT / "azure.yaml").read_text())
     outputs, parameters = set(PARSED["main.bicep"]["outputs"]), set(PARSED["subscriptions.bicep"]["parameters"])
