@@ -43,7 +43,7 @@ docs: .venv/.installed ## Write the generated pages (state diagram, references)
 
 requirements: .venv/.installed ## Pin what the function app needs on Azure
 	@{ sed -n '/^#/p' requirements.txt; $(BIN)/uv pip compile pyproject.toml --extra azure --python-version 3.13 \
-	  --python-platform x86_64-unknown-linux-gnu --no-emit-index-url --no-header --no-annotate -q; } > requirements.new
+	  --python-platform x86_64-unknown-linux-gnu --no-emit-index-url --no-header --no-annotate --generate-hashes -q; } > requirements.new
 	@mv requirements.new requirements.txt && wc -l requirements.txt
 
 package: .venv/.installed ## Zip what is deployed to Azure, and tell its size

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_core.domain import events as ev
 from mlops_core.domain.effects import Effect
+from mlops_core.domain.limits import cut
 from mlops_core.domain.run import Run
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_REASON_LETTERS = 1_000
 _MOST_WAITING = 2_000
 _BATCH = 100
 _LONGEST_WAIT_SECONDS = 2.0
@@ -90,7 +92,8 @@ class RunTraces:
         if after.ended and not before.ended:
             started, ended = _ns(after.created_at), max(_ns(after.updated_at), _ns(after.created_at))
             failure = "" if str(after.state) in ("built", "skipped", "retired") else f"{after.state}: {after.reason}"
-            self._put(Span(f"run {after.project}", after.id, started, ended, _about(after), failure, is_root=True))
+            about = {**_about(after), "headrace.reason": cut(after.reason, _REASON_LETTERS)}
+            self._put(Span(f"run {after.project}", after.id, started, ended, about, failure, is_root=True))
 
     def _job_ended(self, run: Run, event: ev.JobEnded) -> None:
         submitted = run.facts.get(ev.JobSubmitted, event.stage)

@@ -67,17 +67,28 @@ def _public(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef | a
     return found
 
 
+def pins() -> dict[str, list[str]]:
+    """Read what is pinned, each with its hashes."""
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    return {line[0]: line[1:] for line in lines}
+
+
 def test_requirements_of_the_function_app_are_pinned_and_meet_the_projects_own() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pinned = {
-        name: Version(version) for line in lines if not line.startswith("#") for name, version in [line.split("==")]
-    }
+    pinned = {name: Version(version) for line in pins() for name, version in [line.split("==")]}
 
     wanted = [Requirement(line) for line in (*project["dependencies"], *project["optional-dependencies"]["azure"])]
     for requirement in wanted:
         assert requirement.specifier.contains(pinned[requirement.name], prereleases=True), requirement
     assert not {"mlflow", "pandas", "numpy", "scikit-learn", "uvicorn", "typer"} & set(pinned)
+
+
+def test_each_requirement_of_the_function_app_has_hashes_and_nothing_else() -> None:
+    """Pip takes hashes for all or for none, and an option in the file would lead to another index."""
+    for line, rest in pins().items():
+        assert rest, line
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", part) for part in rest), line
 
 
 def test_the_changelog_has_the_version() -> None:
