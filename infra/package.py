@@ -21,7 +21,7 @@ PLATFORM = ["--python-version", "3.13", "--python-platform", "x86_64-unknown-lin
 
 def deployed() -> list[Path]:
     """List the files of the function app, relative to the checkout."""
-    ignored = pathspec.PathSpec.from_lines("gitwildmatch", (CHECKOUT / ".funcignore").read_text().splitlines())
+    ignored = pathspec.GitIgnoreSpec.from_lines((CHECKOUT / ".funcignore").read_text().splitlines())
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=CHECKOUT, capture_output=True, text=True, check=True,
