@@ -43,6 +43,10 @@ param githubWebhookSecret string
 param githubWebhookSecretBefore string = ''
 
 @secure()
+@description('Secrets of webhooks at other hosts as JSON, such as {"gitlab": ["..."]}.')
+param webhookSecrets string = ''
+
+@secure()
 @description('Token that fetches commits from GitHub and sets their statuses.')
 param githubToken string = ''
 
@@ -105,6 +109,7 @@ module vault 'modules/vault.bicep' = {
     logAnalyticsName: monitoring.outputs.logAnalyticsName
     githubWebhookSecret: githubWebhookSecret
     githubWebhookSecretBefore: githubWebhookSecretBefore
+    webhookSecrets: webhookSecrets
     githubToken: githubToken
     hostRights: hostRights
   }

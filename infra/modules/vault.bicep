@@ -12,13 +12,17 @@ param githubWebhookSecret string
 param githubWebhookSecretBefore string
 
 @secure()
+param webhookSecrets string
+
+@secure()
 param githubToken string
 
 @secure()
 param hostRights string
 
-var github = empty(githubToken) ? '{}' : '{"github": {"token": "${githubToken}"}}'
-var before = empty(githubWebhookSecretBefore) ? '' : ', "${githubWebhookSecretBefore}"'
+var github = empty(githubToken) ? {} : { github: { token: githubToken } }
+var others = json(empty(webhookSecrets) ? '{}' : webhookSecrets)
+var before = empty(githubWebhookSecretBefore) ? [] : [githubWebhookSecretBefore]
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   name: 'kv-${token}'
@@ -51,7 +55,7 @@ resource webhookSecrets 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = {
   parent: vault
   name: 'webhook-secrets'
   properties: {
-    value: '{"github": ["${githubWebhookSecret}"${before}]}'
+    value: string(union({ github: concat([githubWebhookSecret], before) }, others))
     contentType: 'application/json'
   }
 }
@@ -60,7 +64,7 @@ resource hosts 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = {
   parent: vault
   name: 'host-rights'
   properties: {
-    value: empty(hostRights) ? github : hostRights
+    value: empty(hostRights) ? string(github) : hostRights
     contentType: 'application/json'
   }
 }

@@ -67,10 +67,18 @@ def register(
         out.print(
             f"\nAdd a webhook for pushes to the repository, content type application/json:\n  {base_url}/api/webhooks/{host}"
         )
-        secret = (
-            f"az keyvault secret show --vault-name {vault or 'VAULT'} --name webhook-{host} --query value --output tsv"
-        )
-        out.print(f"Its secret:\n  {secret}", soft_wrap=True)
+        out.print(_secret_of(host, vault), soft_wrap=True, markup=False)
+
+
+def _secret_of(host: str, vault: str) -> str:
+    """Say where the webhook's secret is. Only that of GitHub is made up by the deployment; see infra/modules/vault.bicep."""
+    show = f"az keyvault secret show --vault-name {vault or 'VAULT'} --query value --output tsv --name"
+    if host == "github":
+        return f"Its secret:\n  {show} webhook-github"
+    given = f'azd env set HEADRACE_WEBHOOK_SECRETS \'{{"{host}": ["..."]}}\' && azd provision'
+    return (
+        f"Its secret is the one that you gave for {host}:\n  {show} webhook-secrets\nIf there is none yet:\n  {given}"
+    )
 
 
 def record_of(

@@ -243,3 +243,17 @@ def test_the_hook_after_a_deployment_names_outputs_and_parameters_that_exist() -
         assert {parameter for parameter, _ in named} == parameters
         assert {variable for _, variable in named} <= outputs
     assert project["services"]["controller"]["host"] == "function"
+
+
+def test_addresses_that_docs_and_commands_tell_are_routes_of_the_function_app() -> None:
+    """A webhook that was pasted with another address would only be noticed at the first push."""
+    patterns = []
+    for function in functions().values():
+        trigger = function.get_trigger().get_dict_repr()
+        if trigger["type"] == "httpTrigger":
+            patterns.append(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(trigger["route"])))
+    told = (CHECKOUT / "docs" / "azure.md").read_text() + (CHECKOUT / "mlops_core" / "cli" / "azure.py").read_text()
+    addresses = re.findall(r"/api/([\w{}/-]+)", told)
+    assert {"webhooks/{host}", "models/NAME/score"} <= set(addresses)
+    for address in addresses:
+        assert any(re.fullmatch(pattern, address) for pattern in patterns), address

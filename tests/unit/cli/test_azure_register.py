@@ -26,12 +26,21 @@ def test_a_repository_is_allowed_and_its_webhook_told(storage: Azurite) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "https://f.example/api/webhooks/github" in done.output
-    assert "az keyvault secret show --vault-name kv --name webhook-github" in done.output
+    assert "az keyvault secret show --vault-name kv --query value --output tsv --name webhook-github" in done.output
     store = TableProjectStore(Tables(StorageAccount(connection_string=storage.connection_string)))
     record = store.get(ProjectName("diabetes-model"))
     assert (record.host, record.repository, record.clone_url) == (
         "github", "acme/Diabetes.Model", "https://github.com/acme/Diabetes.Model.git",
     )  # fmt: skip
+
+
+def test_the_secret_of_another_hosts_webhook_is_the_one_that_was_given(storage: Azurite) -> None:
+    arguments = ["azure", "register", "acme/other", "--account", storage.connection_string, "--host", "gitlab"]
+    done = CliRunner().invoke(app, [*arguments, "--base-url", "https://f.example"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "https://f.example/api/webhooks/gitlab" in done.output
+    assert "--name webhook-secrets" in done.output
+    assert """azd env set HEADRACE_WEBHOOK_SECRETS '{"gitlab": ["..."]}' && azd provision""" in done.output
 
 
 def test_registering_again_keeps_what_is_known_of_the_project(tmp_path: Path) -> None:
