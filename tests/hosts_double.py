@@ -131,8 +131,9 @@ class HostsDouble:
         """Answer as an archive host: by the secret in the link, never by a token."""
         if {"authorization", "private-token"} & call.headers.keys() or call.query.get("token") != LINK_SECRET:
             return self._violation(call, "a token, or no link, at an archive host")
-        form = self.forms[call.path.split("/")[1]]
-        return form.archived(next(iter(form.repositories.values())), call.path.split("/")[2])
+        form, commit = self.forms[call.path.split("/")[1]], call.path.split("/")[2]
+        known = list(form.repositories.values())
+        return form.archived(next((each for each in known if each.has(commit)), known[0]), commit)
 
 
 def _handler(double: HostsDouble, answer: Callable[[Call], Reply]) -> type[BaseHTTPRequestHandler]:

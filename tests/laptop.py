@@ -47,7 +47,8 @@ class Laptop:
         command = [sys.executable, "-m", "mlops_core.cli", "up", "--port", "0"]
         self.controller = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + SECONDS
-        while self.run("projects").returncode != 0:
+        # Without the file, a command would ask whoever is at the usual port.
+        while not (self.data / "up.json").exists() or self.run("projects").returncode != 0:
             assert time.monotonic() < deadline
             time.sleep(0.2)
 

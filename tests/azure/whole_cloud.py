@@ -14,13 +14,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import azurite
 import hosts_double
+import hosts_forms
 import httpx
 import pytest
 from aml_double import AzureMlDouble
@@ -60,6 +61,9 @@ class Repository:
 
     work: Path
     bare: Path
+    name: str = "acme/x"
+    before: str = "0" * 40
+    """The commit that was pushed last."""
 
     def commit(self, message: str) -> str:
         git = ["git", "-C", str(self.work), "-c", "user.name=ada", "-c", "user.email=ada@example.invalid"]
@@ -108,17 +112,18 @@ mlflow.sklearn.log_model(model, name="model", registered_model_name="tiny", pip_
 }
 
 
-def repository_of(folder: Path, files: dict[str, str] | None) -> Repository:
+def repository_of(folder: Path, files: dict[str, str] | None, *, name: str = "acme/x") -> Repository:
     """Make a repository of these files, or of the example."""
     work, bare = folder / "work", folder / "x.git"
+    folder.mkdir(parents=True, exist_ok=True)
     if files is None:
         shutil.copytree(EXAMPLE, work)
-    for name, text in (files or {}).items():
-        (work / name).parent.mkdir(parents=True, exist_ok=True)
-        (work / name).write_text(text)
+    for path, text in (files or {}).items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_text(text)
     subprocess.run(["git", "init", "--quiet", "--initial-branch=main", str(work)], check=True)
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(bare)], check=True)
-    return Repository(work, bare)
+    return Repository(work, bare, name)
 
 
 @dataclass
@@ -132,18 +137,17 @@ class Cloud:
     github: hosts_double.HostsDouble
     repository: Repository
     client: httpx.Client
-    before: list[str] = field(default_factory=list)
 
-    def push(self, message: str) -> str:
+    def push(self, message: str, repository: Repository | None = None) -> str:
         """Push, and have GitHub tell of it. Returns the run's id."""
-        before = self.before[-1] if self.before else "0" * 40
-        commit = self.repository.commit(message)
-        self.before.append(commit)
+        pushed = repository or self.repository
+        before, commit = pushed.before, pushed.commit(message)
+        pushed.before = commit
         payload = {
             "ref": "refs/heads/main",
             "before": before,
             "after": commit,
-            "repository": {"full_name": "acme/x", "pushed_at": int(time.time())},
+            "repository": {"full_name": pushed.name, "pushed_at": int(time.time())},
             "pusher": {"name": "ada"},
             "head_commit": {"id": commit, "message": message, "timestamp": datetime.now(UTC).isoformat()},
             "commits": [],
@@ -160,6 +164,14 @@ class Cloud:
         assert answer.status_code == 202, answer.text
         (run,) = answer.json()["runs"]
         return str(run["run_id"])
+
+    def add(self, project: str, folder: Path, files: dict[str, str]) -> Repository:
+        """Allow one more repository, `acme/PROJECT`."""
+        made = repository_of(folder, files, name=f"acme/{project}")
+        self.github.github.repositories[made.name] = hosts_forms.Repository(made.bare)
+        address = f"{self.github.base}/github/{made.name}.git"
+        self.app.world.projects.put(ProjectRecord(ProjectName(project), "github", made.name, address))
+        return made
 
     def wait(self, run_id: str, *states: str, seconds: float = 200) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
