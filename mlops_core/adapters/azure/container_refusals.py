@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops_core.adapters.azure.container_group import ContainerOptions
-from mlops_core.adapters.azure.container_states import PULL_ADVICE
+from mlops_core.adapters.azure.container_states import AGAIN, PULL_ADVICE
 from mlops_core.adapters.azure.failures import retry_after
 from mlops_core.domain.errors import HeadraceError, PermanentError, TemporaryError
 from mlops_core.ports import DeploymentRequest
@@ -43,8 +43,8 @@ def refusal_of(answer: HttpResponseError, request: DeploymentRequest, options: C
         return Refusal(
             PermanentError(
                 f"{what} was not made: a quota of Container Instances in '{options.location}' is reached ({told}). "
-                "Delete container groups that nobody needs, or ask for more in the portal under 'Quotas', then retry the "
-                "run."
+                "Delete container groups that nobody needs, or ask for more in the portal under 'Quotas', then "
+                f"{AGAIN}."
             )
         )
     if code in ("resourcerequestsexceedlimit", "resourcerequestexceedlimit", "invalidresourcerequest"):
@@ -63,6 +63,6 @@ def refusal_of(answer: HttpResponseError, request: DeploymentRequest, options: C
         message = f"{what} was not made just now: '{options.location}' has no room for it ({told})."
         return Refusal(TemporaryError(message, retry_after_seconds=retry_after(answer) or _CAPACITY_SECONDS))
     if code == "dnsrecordconflict" or "dnsnamelabel" in code:
-        message = f"{what} was not made: its DNS label is taken ({told}). Delete the group that holds it, then retry."
+        message = f"{what} was not made: its DNS label is taken ({told}). Delete the group that holds it, then {AGAIN}."
         return Refusal(PermanentError(message))
     return None

@@ -27,6 +27,8 @@ _MOST_STARTS = 3
 # Whoever ends within this time after a start did not serve, it broke at its start.
 _SHORT_LIFE = timedelta(minutes=3)
 _WORDS = 500
+# A release that was given up is a dead letter; one whose container broke later has to come from a new model.
+AGAIN = "release it again: headrace dead-letters replays what was given up; where nothing is listed, headrace retrain"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def judge(group: Any) -> Finding:
     view = str(getattr(group.instance_view, "state", None) or "").lower()
     if view == "stopped":
         return Finding(
-            "failed", f"Somebody stopped container group '{group.name}'. Start it again in Azure, or retry the run."
+            "failed", f"Somebody stopped container group '{group.name}'. Start it again in Azure, or {AGAIN}."
         )
     if provisioning and provisioning != "succeeded" and provisioning not in _UNDER_WAY:
         log.warning("unknown provisioning state, taken as under way", extra={"state": provisioning[:60]})
@@ -144,7 +146,7 @@ def _pull_failure(group: Any, events: list[Any]) -> Finding | None:
 
 PULL_ADVICE = (
     "Check that the image is in the registry, that the serving identity has the role 'AcrPull' on it, and that the "
-    "registry lets Container Instances in; then retry the run."
+    f"registry lets Container Instances in; then {AGAIN}."
 )
 
 
@@ -168,4 +170,4 @@ def _last_words(group: Any, events: list[Any]) -> str:
         if event.message and event.name not in ("Pulling", "Pulled")
     ]
     words = " ".join((told[-1] if told else "it gives no reason").split())[:_WORDS]
-    return f"{words}. See container group '{group.name}' in the portal, and retry the run."
+    return f"{words}. See container group '{group.name}' in the portal, and {AGAIN}."

@@ -22,7 +22,7 @@ import httpx
 
 from mlops_core.adapters.azure.container_group import ASKED_TAG, PORT, ContainerOptions, ServedFiles, describe
 from mlops_core.adapters.azure.container_groups import ContainerGroups
-from mlops_core.adapters.azure.container_states import judge, started_at
+from mlops_core.adapters.azure.container_states import AGAIN, judge, started_at
 from mlops_core.adapters.azure.scoring_image import ImageState
 from mlops_core.domain.errors import PermanentError, TemporaryError
 from mlops_core.domain.ids import DeploymentName
@@ -198,7 +198,8 @@ class ContainerDeployer:
             minutes = f"{self._options.start_seconds / 60:.0f} minutes"
             state, reason = (
                 "failed",
-                f"It was not ready after {minutes}. {reason} Retry the run, or give it more memory.",
+                f"It was not ready after {minutes}. {reason} Give it more memory ('release: serve' in mlops.yaml), "
+                f"or {AGAIN}.",
             )
         tail = self._groups.log_tail(name) if finding.broken or (state == "failed" and finding.running) else ""
         return DeploymentStatus(name, state, None, reason, tail)
