@@ -196,11 +196,8 @@ class ContainerDeployer:
             since = started_at(group) if trouble.told else None
         if state == "starting" and self._is_late(since):
             minutes = f"{self._options.start_seconds / 60:.0f} minutes"
-            state, reason = (
-                "failed",
-                f"It was not ready after {minutes}. {reason} Give it more memory ('release: serve' in mlops.yaml), "
-                f"or {AGAIN}.",
-            )
+            more = f"Give it more memory ('release: serve' in mlops.yaml), or {AGAIN}."
+            state, reason = "failed", f"It was not ready after {minutes}. {reason} {more}"
         tail = self._groups.log_tail(name) if finding.broken or (state == "failed" and finding.running) else ""
         return DeploymentStatus(name, state, None, reason, tail)
 
