@@ -42,8 +42,10 @@ _MAX_CONFLICTS = 100
 MAX_TRIES = 5
 # What a storage queue waits between two deliveries (host.json: visibilityTimeout).
 _QUEUE_SECONDS = 10.0
-# Whoever is still asked to wait after so long is told that the effect is given up, and may replay it.
-_LONGEST_WAIT = timedelta(hours=2)
+# Who is told when to come again is given up after so many such waits, within these bounds: a role that was just assigned may
+# take ten minutes to count, and a throttled subscription may ask for half an hour.
+_MOST_WAITS = 15
+_LEAST_PATIENCE, _MOST_PATIENCE = timedelta(minutes=15), timedelta(hours=2)
 
 Performer = Callable[[Run, Any], Sequence[ev.Event]]
 
@@ -140,7 +142,8 @@ class Controller:
         take longer. Nothing relies on that: another process may be busy with it too.
 
         Args:
-            tries: The how-manieth delivery of the message this is; the last one gives up.
+            tries: The how-manieth delivery of the message this is; the last one gives up, unless the effect is young and was
+                told when to come again.
         Raises: TemporaryError: Deliver the message again.
         """
         doing = (run_id, key)
@@ -180,22 +183,26 @@ class Controller:
         except PermanentError as error:
             self.give_up(run_id, key, str(error))
         except TemporaryError as error:
-            if self._is_to_wait(run, key, error):
+            if self._is_to_wait(run, key, error, tries):
                 return
             if tries < MAX_TRIES:
                 raise
             self.give_up(run_id, key, f"tried {tries} times: {error}")
 
-    def _is_to_wait(self, run: Run, key: EffectKey, error: TemporaryError) -> bool:
+    def _is_to_wait(self, run: Run, key: EffectKey, error: TemporaryError, tries: int) -> bool:
         """
-        Tell whether an effect is to wait for longer than the queue does between two deliveries.
+        Tell whether an effect was told when to come again, and is young enough for it.
 
-        Its message is done with then: five deliveries would be over long before. Reconciling brings the effect back.
+        Its message is done with then: five deliveries would be over long before. Reconciling brings the effect back. A wait
+        that is shorter than the queue's own uses up the message's tries first.
         """
         asked = error.retry_after_seconds
+        if asked is None or (asked <= _QUEUE_SECONDS and tries < MAX_TRIES):
+            return False
         now = self.world.clock.now()
         since = next(pending.since for pending in run.pending if pending.effect.key == key)
-        if asked is None or asked <= _QUEUE_SECONDS or now - since > _LONGEST_WAIT:
+        patience = min(_MOST_PATIENCE, max(_LEAST_PATIENCE, _MOST_WAITS * timedelta(seconds=asked)))
+        if now - since > patience:
             return False
         self._waits = {doing: until for doing, until in self._waits.items() if until > now}
         self._waits[(run.id, key)] = now + timedelta(seconds=asked)

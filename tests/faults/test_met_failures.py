@@ -298,3 +298,39 @@ def test_a_slow_controller_takes_no_lock_for_a_run_that_has_ended_meanwhile(depl
 
     assert bench.app.controller._performers["take_release_lock"](before, take) == []
     assert end(bench) == (None, [])
+
+
+def test_an_effect_that_is_told_to_come_later_is_not_given_up_before_a_quarter_of_an_hour(
+    deploying: tuple[Bench, RunId],
+) -> None:
+    """As a container group whose image a role that was just assigned does not open yet."""
+    bench, run_id = deploying
+    bench.app.controller.perform(run_id, EffectKey("lock"))
+    asked: list[float] = []
+
+    def not_yet(run: Run, effect: Any) -> Any:
+        asked.append(bench.clock.now().timestamp())
+        raise TemporaryError("its image cannot be pulled yet", retry_after_seconds=60)
+
+    deploy = bench.app.controller._performers["deploy_version"]
+    bench.app.controller._performers["deploy_version"] = not_yet  # type: ignore[index] - a dict, for this
+    bench.settle(rounds=8)
+    assert (bench.state(run_id), bench.app.world.dead_letters.list().items) == ("deploying", [])
+
+    bench.app.controller._performers["deploy_version"] = deploy  # type: ignore[index] - as above
+    bench.settle()
+    assert bench.state(run_id) == "live"
+
+
+def test_an_effect_that_is_told_to_come_later_for_too_long_is_given_up(deploying: tuple[Bench, RunId]) -> None:
+    bench, run_id = deploying
+    bench.app.controller.perform(run_id, EffectKey("lock"))
+
+    def never(run: Run, effect: Any) -> Any:
+        raise TemporaryError("its image cannot be pulled yet", retry_after_seconds=60)
+
+    bench.app.controller._performers["deploy_version"] = never  # type: ignore[index] - a dict, for this
+    bench.settle(rounds=20)
+    assert bench.state(run_id) == "failed"
+    (letter,) = bench.app.world.dead_letters.list().items
+    assert "its image cannot be pulled yet" in letter.reason

@@ -74,11 +74,22 @@ def test_who_asks_to_wait_for_hours_is_given_up_with_what_it_said(bench: Bench, 
     assert "Azure asks to wait" in letter.reason
 
 
-@pytest.mark.parametrize("seconds", [None, 5.0])
-def test_a_short_trouble_is_tried_five_times(bench: Bench, runner: Throttled, seconds: float | None) -> None:
-    runner.seconds = seconds
+def test_a_trouble_that_says_nothing_of_its_end_is_tried_five_times(bench: Bench, runner: Throttled) -> None:
+    runner.seconds = None
     run_id = bench.push()
     bench.drain()
 
     assert runner.asked == 5
     assert bench.state(run_id) == "failed"
+
+
+def test_a_short_wait_is_tried_five_times_and_again_each_minute(bench: Bench, runner: Throttled) -> None:
+    runner.open_at, runner.seconds = 11, 5.0
+    run_id = bench.push()
+    bench.drain()
+    assert (runner.asked, bench.state(run_id)) == (5, "building")
+
+    bench.settle(3)
+
+    assert list(runner.launches.values()) == [1]
+    assert bench.app.world.dead_letters.list().items == []
