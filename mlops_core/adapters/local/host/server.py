@@ -66,7 +66,7 @@ def open_socket(address: str, port: int) -> socket.socket:
     """
     Bind the port; 0 takes a free one.
 
-    Raises: RefusedError: Somebody else uses it.
+    Raises: RefusedError: Somebody else uses it, or this user may not.
     """
     # With the protocol named, asyncio sets TCP_NODELAY on connections; without, each answer waits 40 ms for an ACK.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -75,7 +75,12 @@ def open_socket(address: str, port: int) -> socket.socket:
         listener.bind((address, port))
     except OSError as error:
         listener.close()
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+        if error.errno == errno.EACCES:
+            raise RefusedError(
+                f"Port {port} on {address} may not be opened by this user: those below 1024 are the system's. Choose "
+                "another: headrace up --port 7071."
+            ) from None
+        if error.errno == errno.EADDRINUSE:
             raise RefusedError(
                 f"Port {port} on {address} is in use by another program. Stop it, or choose another port: "
                 f"headrace up --port {port + 1}."
