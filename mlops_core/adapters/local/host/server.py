@@ -155,7 +155,7 @@ class FunctionsHost:
             self._bus,
             max_body_bytes=self._options.max_body_bytes,
             keys=self._options.keys,
-            names=(*LOOPBACK, self._options.address),
+            names=tuple(dict.fromkeys((*LOOPBACK, self._options.address))),
             topic_key=self._options.topic_key,
         ).app()
         config = uvicorn.Config(
