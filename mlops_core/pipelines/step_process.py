@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ ALLOWED = (
     "NO_PROXY", "LD_LIBRARY_PATH", JOB_MARK,
 )  # fmt: skip
 _GRACE_SECONDS = 5.0
+_POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,10 @@ def end_session(process: subprocess.Popen[bytes]) -> None:
     for each in family:
         _kill(each)
     process.wait()
+    # Killed is not yet gone, and what is not gone may still write.
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while any(map(_is_running, family)) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
@@ -164,6 +170,16 @@ def _kill(process: psutil.Process) -> None:
 
     with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         process.kill()
+
+
+def _is_running(process: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        # A zombie that its parent does not collect is as good as gone.
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _kill_session(pid: int) -> None:
