@@ -17,7 +17,7 @@ SMALLEST = {
     "events": ["--runs", "1", "--rounds", "2"],
     "pipeline_overhead": ["--rounds", "1"],
     "push_to_live": ["--help"],
-    "scoring": ["--seconds", "0.1", "--rounds", "1"],
+    "scoring": ["--seconds", "0.5", "--rounds", "1"],
     "webhooks": ["--help"],
 }
 ROWS = {"azure_webhooks": 4, "events": 1, "pipeline_overhead": 1, "scoring": 2}
