@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from aml_double import AzureMlDouble
 from azure.core.pipeline.transport import RequestsTransport
 from tls import Certificate
 from whole_cloud import TINY, Cloud, whole_cloud
+
+from mlops_core.domain import events as ev
+from mlops_core.domain.ids import CommitId, ProjectName, run_of_push
+from mlops_core.domain.machine import advance, settle
+from mlops_core.domain.run import Run, Trigger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.filterwarnings("ignore")]
 
@@ -55,6 +61,29 @@ def bill(cloud: Cloud, found: Counter[str], message: str) -> Counter[str]:
     return Counter({**found, "effects": cloud.host.queue.taken - before})
 
 
+def history_of(cloud: Cloud, count: int) -> None:
+    """Write runs that ended long ago, as many pushes would have left them."""
+    runs, long_ago = cloud.app.world.runs, datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(count):
+        at = long_ago + timedelta(minutes=number)
+        commit = CommitId(f"{number:012x}{0:028x}")
+        trigger = Trigger(kind="push", ordinal=at, branch="main", commit=commit)
+        run_id, project = run_of_push(ProjectName("tiny"), commit), ProjectName("tiny")
+        run = settle(Run(id=run_id, project=project, trigger=trigger, created_at=at, updated_at=at))
+        assert runs.create(run)
+        cancelled = ev.RunCancelled(at=at, by="ada", reason="long ago")
+        # All that it wanted was done, such as telling of its end.
+        ended = advance(run, cancelled).model_copy(update={"pending": ()})
+        assert ended.ended
+        runs.commit(
+            ended,
+            read_version=runs.load(run_id).version,
+            event=cancelled,
+            entry_reason=ended.reason,
+            recorded_at=at,
+        )
+
+
 def test_a_run_costs_what_the_docs_say_and_no_more_after_others(
     account: azurite.Azurite,
     azure_ml: AzureMlDouble,
@@ -69,9 +98,14 @@ def test_a_run_costs_what_the_docs_say_and_no_more_after_others(
         ) as cloud,
     ):
         bills = [bill(cloud, found, f"Push {number}") for number in range(2)]
+        history_of(cloud, 150)
+        bills.append(bill(cloud, found, "After many"))
         assert cloud.predict("tiny").json() == pytest.approx([30.0])
     assert bills[1]["Azure ML"] <= bills[0]["Azure ML"] + 5, bills
     assert bills[1]["effects"] <= bills[0]["effects"] + 4, bills
+    # Each of 150 runs that was looked at once more would be in one of these.
+    for service in ("tables", "queue", "blobs", "Event Grid", "Azure ML", "resource manager", "effects"):
+        assert bills[2][service] <= bills[1][service] * 1.3 + 20, f"{service}: {bills}"
     text = DOCS.read_text()
     told = {name: int(number) for name, number in re.findall(r"^\| ([\w ]+) \| (\d+) \| per run", text, re.MULTILINE)}
     for service in ("tables", "queue", "blobs", "Event Grid", "Azure ML", "resource manager"):
