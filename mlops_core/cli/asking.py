@@ -15,6 +15,7 @@ from mlops_core.cli.following import follow_to_the_end
 from mlops_core.domain.errors import BadInputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+RunToRead = Annotated[str, typer.Argument(help="A run, the beginning of its id, or a project: its newest run.")]
 _MOST_RUNS = 200
 _STAGES = ("build", "train")
 
@@ -50,13 +51,11 @@ def runs(
             out.print("No run yet. Push: git push headrace main")
 
 
-def show(
-    run_id: Annotated[str, typer.Argument(help="A run, or the beginning of its id.")], *, as_json: Json = False
-) -> None:
+def show(run_id: RunToRead, *, as_json: Json = False) -> None:
     """Tell a run's story: each state, event, gate with its numbers, and decision."""
     with told_errors():
         client = api()
-        view = client.get(f"/runs/{find_run(client, run_id)}")
+        view = client.get(f"/runs/{find_run(client, run_id, newest_of_project=True)}")
         if as_json:
             print_json(view)
         else:
@@ -64,7 +63,7 @@ def show(
 
 
 def logs(
-    run_id: Annotated[str, typer.Argument(help="A run, or the beginning of its id.")],
+    run_id: RunToRead,
     *,
     stage: Annotated[str | None, typer.Option(help="build or train. Default: the newest that there is.")] = None,
     follow: Annotated[
@@ -77,7 +76,7 @@ def logs(
     """Print the log of a run's jobs."""
     with told_errors():
         client = api()
-        full_id = find_run(client, run_id)
+        full_id = find_run(client, run_id, newest_of_project=True)
         if stage is not None and stage not in _STAGES:
             raise BadInputError(f"There is no log of stage '{stage}'. Stages with a log: {', '.join(_STAGES)}.")
         if follow:
@@ -135,15 +134,21 @@ def predict(
         print_json(predictions)
 
 
-def find_run(client: Api, beginning: str) -> str:
+def find_run(client: Api, beginning: str, *, newest_of_project: bool = False) -> str:
     """
     Complete the beginning of a run's id.
 
+    Args:
+        newest_of_project: Take the name of a project for its newest run. Not for decisions: they are about a certain run.
     Raises: BadInputError: No run of the newest ones begins so, or several do.
     """
-    found = [run["run_id"] for run in client.get("/runs", limit=200)["runs"]]
+    newest = client.get("/runs", limit=_MOST_RUNS)["runs"]
+    found = [run["run_id"] for run in newest]
     if beginning in found:
         return beginning
+    of_project = [run["run_id"] for run in newest if run["project"] == beginning]
+    if newest_of_project and of_project:
+        return str(of_project[0])
     matches = [run_id for run_id in found if run_id.startswith(beginning)]
     if len(matches) > 1:
         raise BadInputError(f"'{beginning}' begins {len(matches)} runs: {', '.join(matches[:5])}. Give more letters.")

@@ -95,6 +95,14 @@ def test_the_beginning_of_several_ids_asks_for_more_letters(bench: Bench, headra
     assert "'diabetes-0' begins 2 runs" in headrace("show", "diabetes-0").stderr
 
 
+def test_a_project_stands_for_its_newest_run_where_something_is_read(bench: Bench, headrace: Headrace) -> None:
+    bench.push(1)
+    newest = bench.push(2)
+
+    assert headrace("show", "diabetes").stdout.startswith(f"{newest}  ")
+    assert "'diabetes' begins 2 runs" in headrace("cancel", "diabetes").stderr
+
+
 def test_a_run_whose_training_succeeded_cannot_be_resumed(bench: Bench, headrace: Headrace) -> None:
     """Its every step would be taken over, and the same model registered again."""
     run_id = bench.push()
