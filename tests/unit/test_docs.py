@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from mlops_core.manifest import read_manifest
 from mlops_core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,3 +97,49 @@ def test_the_changelog_has_the_version() -> None:
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
 
     assert headings[0] == "Unreleased" or headings[0] == project["project"]["version"]
+
+
+def test_the_readme_leads_to_every_page_within_two_screens() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+
+    assert {page for page in pages if f"](docs/{page})" not in text} == set()
+    assert len(text.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_every_link_within_the_documents_leads_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
+
+    assert [target for target in targets if not ((ROOT / page).parent / target).exists()] == []
+
+
+def test_what_troubleshooting_quotes_is_said_by_the_code() -> None:
+    """Each quoted message of its first column, without the parts that vary, stands in the source."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    source = " ".join(
+        re.sub(r'["\']\s*\n\s*f?["\']', "", path.read_text(encoding="utf-8"))
+        for path in (ROOT / "mlops_core").rglob("*.py")
+    )
+    quoted = [text for row in page.splitlines() if row.startswith("| ") for text in _CODE.findall(row.split("|")[1])]
+    parts = [part.strip(" :;") for text in quoted for part in re.split(r"\.\.\.|'[^']*'|\d+(?:\.\d+)?|\bN\b", text)]
+
+    assert len(quoted) > 15
+    assert [part for part in parts if len(part) > 3 and part not in source] == [
+        "No space left on device"
+    ]  # the system's
+
+
+_CODE = re.compile(r"`([^`]+)`")
+
+
+def test_the_declarations_that_the_tutorial_shows_are_valid() -> None:
+    tutorial = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", tutorial, re.MULTILINE | re.DOTALL)
+    whole = [block for block in blocks if block.startswith("project:")]
+    parts = [block for block in blocks if not block.startswith("project:")]
+
+    assert (len(whole), len(parts)) == (1, 1)
+    for text in (whole[0], "project: taxi\ntrain: {pipeline: p.yml, model: m}\n" + parts[0]):
+        assert read_manifest(text.encode()).project == "taxi"
