@@ -160,6 +160,11 @@ def _champion(client: Api) -> None:
 
 def _how_to_go_on(data: Path, *, keep: bool, seconds: float) -> None:
     _tell(f"Done in {seconds:.0f} s. To go on:")
+    if shutil.which("headrace") is None:
+        # 'make demo' needs no activated environment; what is typed next does.
+        activate = Path(sys.executable).parent / "activate"
+        shown = activate.relative_to(Path.cwd()) if activate.is_relative_to(Path.cwd()) else activate
+        out.print(f"  source {shown}")
     if keep:
         out.print(f"  export HEADRACE_DATA={data}     then: headrace runs, headrace show RUN, headrace models")
         out.print("  headrace down                    stops it")
@@ -167,6 +172,9 @@ def _how_to_go_on(data: Path, *, keep: bool, seconds: float) -> None:
         out.print("  headrace up                      in a terminal of its own")
         out.print("  headrace init PATH               writes mlops.yaml for your own Azure ML project")
         out.print("  headrace add PATH                then: git push headrace main")
+        out.print(
+            f"[dim]All was removed but the environments, for the next time: {data / 'caches' / 'environments'}[/dim]"
+        )
 
 
 def _clean(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from mlops_core.adapters.local.database import Database
 from mlops_core.adapters.local.dead_letters import SqliteDeadLetters
 from mlops_core.adapters.local.effect_queue import SqliteEffectQueue
+from mlops_core.adapters.local.host.server import _refused
 
 pytestmark = pytest.mark.slow
 
@@ -121,6 +123,17 @@ def test_a_second_host_on_the_folder_or_the_port_is_told_who_has_it(tmp_path: Pa
 
     assert f"is in use by process {process.pid} at {address}" in same_folder
     assert f"Port {port} on 127.0.0.1 is in use by another program" in same_port
+
+
+@pytest.mark.parametrize(
+    ("number", "port", "sentence"),
+    [
+        (errno.EADDRINUSE, 65_535, "in use by another program. Stop it, or choose another port: headrace up --port 0."),
+        (errno.EACCES, 80, "may not be opened by this user"),
+    ],
+)
+def test_a_port_that_cannot_be_had_is_refused_with_one_to_take(number: int, port: int, sentence: str) -> None:
+    assert sentence in str(_refused(OSError(number, "refused"), "127.0.0.1", port))
 
 
 def test_a_host_that_is_asked_to_stop_ends_cleanly_and_leaves_no_note(tmp_path: Path) -> None:

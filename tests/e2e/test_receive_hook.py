@@ -218,7 +218,7 @@ def test_what_cannot_be_added_is_refused_with_what_to_do(laptop: Laptop, tmp_pat
     with pytest.raises(BadInputError, match=r"There is no 'other.yaml' .* 'headrace init'"):
         add_repository(laptop.data, laptop.project, "other.yaml")
     (tmp_path / "plain").mkdir()
-    with pytest.raises(BadInputError, match=r"is no git repository. Make one: git init"):
+    with pytest.raises(BadInputError, match=r"is no git repository. Make one there: git init"):
         add_repository(laptop.data, tmp_path / "plain", "mlops.yaml")
     laptop.git("remote", "add", "headrace", "https://example.invalid/x")
     with pytest.raises(RefusedError, match=r"leads to 'https://example.invalid/x'.*remote remove headrace"):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from builders import Bench
 from commands import Headrace
 
 from mlops_core.domain.ids import CommitId
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_version_is_told(headrace: Headrace) -> None:
@@ -113,3 +116,18 @@ def test_a_run_whose_training_succeeded_cannot_be_resumed(bench: Bench, headrace
     assert done.exit_code == 1
     assert f"Run '{run_id}' cannot be resumed: it is 'rejected', and no step of its training failed." in done.stderr
     assert "headrace retrain diabetes" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "projects", "runs", "runs diabetes", "show diabetes", "logs diabetes", "models", "models diabetes",
+        "dead-letters list", "doctor", "validate {root}", "schema",
+    ],
+)  # fmt: skip
+def test_all_that_reads_is_json_for_programs(bench: Bench, headrace: Headrace, command: str) -> None:
+    bench.deliver(bench.push())
+    words = command.format(root=ROOT / "examples" / "diabetes").split()
+    options = [] if command == "schema" else ["--json"]
+
+    assert json.loads(headrace(*words, *options).stdout)

@@ -34,6 +34,7 @@ from mlops_core.domain.errors import RefusedError
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 10
+_HIGHEST_PORT = 65_535
 # A service that ends or raises is started again after this pause.
 _RESTART_SECONDS = 2.0
 
@@ -75,19 +76,24 @@ def open_socket(address: str, port: int) -> socket.socket:
         listener.bind((address, port))
     except OSError as error:
         listener.close()
-        if error.errno == errno.EACCES:
-            raise RefusedError(
-                f"Port {port} on {address} may not be opened by this user: those below 1024 are the system's. Choose "
-                "another: headrace up --port 7071."
-            ) from None
-        if error.errno == errno.EADDRINUSE:
-            raise RefusedError(
-                f"Port {port} on {address} is in use by another program. Stop it, or choose another port: "
-                f"headrace up --port {port + 1}."
-            ) from None
-        raise
+        raise _refused(error, address, port) from None
     listener.listen(2048)
     return listener
+
+
+def _refused(error: OSError, address: str, port: int) -> Exception:
+    if error.errno == errno.EADDRINUSE:
+        another = port + 1 if port < _HIGHEST_PORT else 0
+        return RefusedError(
+            f"Port {port} on {address} is in use by another program. Stop it, or choose another port: "
+            f"headrace up --port {another}."
+        )
+    if error.errno == errno.EACCES:
+        return RefusedError(
+            f"Port {port} on {address} may not be opened by this user: those below 1024 are the system's. Choose "
+            "another: headrace up --port 7071."
+        )
+    return error
 
 
 @contextlib.contextmanager
