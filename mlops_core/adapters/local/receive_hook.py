@@ -52,7 +52,8 @@ def main(data_folder: Path, repository: str, lines: Iterable[str]) -> int:
     if not answer["runs"]:
         say(_why_nothing(pushes))
     for run in answer["runs"]:
-        pushed_at = next((push["pushed_at"] for push in pushes if push["ref"] == f"refs/heads/{run['branch']}"), None)
+        ref = f"refs/heads/{run['branch']}"
+        pushed_at = next((_updated_at(ref) or push["pushed_at"] for push in pushes if push["ref"] == ref), None)
         watch(address, run["run_id"], pushed_at=pushed_at, folder=data_folder)
     return 0
 
@@ -62,6 +63,18 @@ def say(text: str) -> None:
     with contextlib.suppress(BrokenPipeError, OSError):
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
+
+
+def _updated_at(ref: str) -> str | None:
+    """
+    Say when a ref was updated; None where git keeps it elsewhere than in a file of its own.
+
+    A little later this hook runs, and in between a look at the branches may have found the push: its run is this push's.
+    """
+    try:
+        return datetime.fromtimestamp(Path(ref).stat().st_mtime, UTC).isoformat()
+    except (OSError, ValueError):
+        return None
 
 
 def _why_nothing(pushes: list[dict[str, Any]]) -> str:

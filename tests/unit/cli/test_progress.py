@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,3 +121,21 @@ def test_a_controller_that_is_gone_costs_no_push(tmp_path: Path, capsys: pytest.
 
     assert receive_hook.main(tmp_path, "tiny", io.StringIO("")) == 0
     assert "stored; the controller at http://127.0.0.1:9 does not answer." in capsys.readouterr().out
+
+
+def test_a_run_that_a_look_at_the_branches_started_after_the_push_is_this_pushs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The hook takes a moment to start; what was found meanwhile was not delivered before."""
+    ref = tmp_path / "refs" / "heads" / "main"
+    ref.parent.mkdir(parents=True)
+    ref.write_text("1" * 40)
+    os.utime(ref, (1_000_000_000, 1_000_000_000))
+    monkeypatch.chdir(tmp_path)
+
+    pushed_at = receive_hook._updated_at("refs/heads/main")
+
+    found = {"trigger": {"ordinal": "2001-09-09T01:46:40.500000Z"}}
+    assert not receive_hook._is_of_earlier_push(found, pushed_at)
+    assert receive_hook._is_of_earlier_push({"trigger": {"ordinal": "2001-09-09T01:46:39Z"}}, pushed_at)
+    assert receive_hook._updated_at("refs/heads/none") is None
