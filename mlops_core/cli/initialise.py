@@ -97,8 +97,10 @@ def _release(findings: Findings) -> str:
         "  # gates:                # judged from the metrics of the registered version's MLflow run",
         "  #   - {metric: rmse, max: 60}",
         "  #   - {metric: rmse, no_worse_than: champion, tolerance: 1%}",
-        "  approval: none          # 'manual' waits for: headrace approve RUN",
     ]
+    if findings.metrics:
+        lines.append(f"  #   metrics in the code: {', '.join(findings.metrics[:8])}")
+    lines.append("  approval: none          # 'manual' waits for: headrace approve RUN")
     if findings.scoring_script:
         lines.append(f"  serve: {{code: {findings.scoring_script}}}")
     if findings.requests:

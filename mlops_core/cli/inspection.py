@@ -27,6 +27,7 @@ _REFERENCE = re.compile(r"azureml:(?!//)[\w.-]+(?:@[\w.-]+|:[\w.-]+)")
 _MODEL_IN_CODE = re.compile(
     r"(?:registered_model_name\s*=\s*|register_model\([^)]*?,\s*(?:name\s*=\s*)?)[\"']([A-Za-z0-9][\w.-]*)[\"']"
 )
+_METRIC_IN_CODE = re.compile(r"\blog_metric\(\s*[\"']([^\"'{}\n]{1,80})[\"']")
 _MODEL_INPUTS = ("registered_model_name", "model_name", "model_base_name")
 _REQUEST_KEYS = {"input_data", "dataframe_split", "dataframe_records", "instances", "inputs", "data"}
 _PIPELINE_SCHEMA = "pipelinejob.schema.json"
@@ -48,6 +49,7 @@ class Findings:
     test_command: str | None = None
     models: list[str] = field(default_factory=list)
     unnamed_models: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
     branch: str = "main"
     unreachable: list[str] = field(default_factory=list)
 
@@ -70,6 +72,7 @@ def inspect(root: Path) -> Findings:
         findings.unnamed_models = _unnamed_models(documents[findings.pipelines[0]])
     findings.branch = main_branch_of(root)
     findings.models = _models(root, documents, findings.pipelines[:1])
+    findings.metrics = _metrics(root)
     findings.scoring_script = _scoring_script(root, documents)
     findings.requests = _requests(root)
     findings.test_command = "pytest -q" if _has_tests(root) else None
@@ -213,6 +216,12 @@ def _models(root: Path, documents: dict[str, dict[str, Any]], pipelines: list[st
             found.append(re.split(r"[@:]", model.removeprefix("azureml:"))[0])
     for path_in_code in _files(root, ".py"):
         found += _MODEL_IN_CODE.findall(path_in_code.read_text(encoding="utf-8", errors="replace"))
+    return list(dict.fromkeys(found))
+
+
+def _metrics(root: Path) -> list[str]:
+    """Find the names of metrics that the code logs, as far as it writes them out."""
+    found = [name for path in _files(root, ".py") for name in _METRIC_IN_CODE.findall(_text(path))]
     return list(dict.fromkeys(found))
 
 

@@ -180,3 +180,12 @@ def test_init_says_what_is_left_to_fill_in(headrace: Headrace, tmp_path: Path) -
     assert "train.model: 'change-me' stands for a name that is yet to be given" in problems
     assert "azureml:tide-data@latest" in problems
     assert f"left for you to fill in or mend; then: headrace validate {project}" in done.stdout
+
+
+def test_metrics_that_the_code_logs_are_named_beside_the_gates(tmp_path: Path) -> None:
+    code = 'mlflow.log_metric("test rmse", 1.0)\nmlflow.log_metric(\n    \'r2\', 1.0)\nlog_metric(f"{name}", 2)\n'
+
+    text = render("tides", inspect(write(tmp_path, p_dot_yml=PIPELINE, src__evaluate_dot_py=code)))
+
+    assert "  #   metrics in the code: test rmse, r2\n" in text
+    assert read_manifest(text.encode()).release.gates == ()
