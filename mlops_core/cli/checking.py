@@ -61,7 +61,8 @@ def faults_of(root: Path, manifest: str) -> list[Fault]:
     faults = [_of_manifest(manifest, problem) for problem in sorted(problems, key=lambda each: each.line)]
     if (folder / spec.train.pipeline).is_file():
         faults += _faults_of_pipeline(folder, spec)
-    return faults
+    # An environment that several steps share is wrong once.
+    return list(dict.fromkeys(faults))
 
 
 def _of_manifest(manifest: str, problem: Problem) -> Fault:

@@ -80,8 +80,8 @@ class EnvironmentResolver:
             curated = curated_environment(reference.name, reference.text)
             if curated is not None:
                 return curated
-            hint = f" Is it '{error.nearest}'?" if error.nearest else ""
-            message = f"no YAML file of the repository declares its environment '{reference.text}'.{hint}"
+            hint = f" (is it '{error.nearest}'?)" if error.nearest else ""
+            message = f"no YAML file of the repository declares its environment '{reference.text}'{hint}"
             return self._refuse(reference.text, message, place)
         spec = self._described(asset.document.data, _Place(asset.document, (), place.step), reference.text)
         return spec and spec.model_copy(update={"name": reference.text})

@@ -110,3 +110,13 @@ def test_a_tab_is_told_with_what_yaml_wants(headrace: Headrace, project: Path) -
 def test_a_folder_that_is_not_there_is_no_folder(headrace: Headrace) -> None:
     for command in ("validate", "add", "init"):
         assert "'nowhere' is no folder." in headrace(command, "nowhere").stderr
+
+
+def test_what_several_steps_share_is_told_once(headrace: Headrace, project: Path) -> None:
+    step = "{type: command, command: echo x, environment: 'file:env.yml'}"
+    (project / "env.yml").write_text("name: e\nbuild: {path: .}\n")
+    (project / "pipeline.yml").write_text(f"type: pipeline\njobs: {{a: {step}, b: {step}}}\n")
+
+    lines = headrace("validate", str(project)).stderr.splitlines()
+
+    assert len(lines) == len(set(lines)) > 0
