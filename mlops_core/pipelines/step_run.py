@@ -62,16 +62,18 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of one step: texts for the command, and digests for reuse."""
+    """The inputs of one step: texts for the command, those of them that are paths, and digests for reuse."""
 
     texts: dict[str, str | None]
     digests: dict[str, str]
+    paths: frozenset[str] = frozenset()
 
 
 def resolve_inputs(context: RunContext, step: Step, done: Mapping[str, StepResult]) -> Inputs:
     """Trace each input of a step to its value or path."""
     texts: dict[str, str | None] = {}
     digests: dict[str, str] = {}
+    paths: set[str] = set()
     for name, declared in step.inputs.items():
         source = context.plan.source_of(declared)
         match source:
@@ -82,10 +84,12 @@ def resolve_inputs(context: RunContext, step: Step, done: Mapping[str, StepResul
             case PathSource():
                 path = source.absolute(context.project_root)
                 texts[name], digests[name] = str(path), digest_of_path(path)
+                paths.add(str(path))
             case StepOutputSource():
                 path = Path(done[source.step].outputs[source.output])
                 texts[name], digests[name] = str(path), digest_of_path(path)
-    return Inputs(texts, digests)
+                paths.add(str(path))
+    return Inputs(texts, digests, frozenset(paths))
 
 
 def code_digest(context: RunContext, step: Step) -> str:
@@ -139,7 +143,13 @@ class StepRunner:
             copy_code(context.project_root / step.code, work)
         (work / "outputs").mkdir(parents=True, exist_ok=True)
         outputs = self._make_outputs(folder, work)
-        command = fill_in(step.command, inputs=self._inputs.texts, outputs=outputs, search_space=parameters)
+        command = fill_in(
+            step.command,
+            inputs=self._inputs.texts,
+            outputs=outputs,
+            search_space=parameters,
+            paths={*self._inputs.paths, *outputs.values()},
+        )
         with context.slots:
             ended = context.processes.run(
                 command,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -361,3 +362,27 @@ def test_of_pytest_the_errors_and_the_summary_matter() -> None:
 
 def test_of_anything_else_the_end_matters() -> None:
     assert cut("\n".join(str(number) for number in range(100))).splitlines()[-1] == "99"
+
+
+@pytest.mark.parametrize(
+    "path", ["/a b/c", "/it's", '/"q"', "/$HOME", "/a\\b", "/`ls`", "/höhe (1)/&;x", "/a'b\"c $d"], ids=repr
+)
+@pytest.mark.parametrize(
+    "template",
+    [
+        "printf '%s|' ${{inputs.x}}", "printf '%s|' '${{inputs.x}}'", 'printf "%s|" "${{inputs.x}}"',
+        "printf %s\\| \\\n  ${{inputs.x}}", "printf '%s|' it\\'s ${{inputs.x}} | sed \"s/^it's|//\"",
+    ],
+)  # fmt: skip
+def test_a_path_is_one_word_of_the_shell_however_it_is_quoted_in_the_command(template: str, path: str) -> None:
+    command = fill_in(template, inputs={"x": path}, outputs={}, search_space={}, paths={path})
+
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=20)
+
+    assert done.stdout == f"{path}|"
+
+
+def test_a_text_that_is_no_path_is_filled_in_as_it_is() -> None:
+    assert fill_in("${{inputs.x}} ${{outputs.o}}", inputs={"x": "-a -b"}, outputs={"o": "/a b"}, search_space={}) == (
+        "-a -b /a b"
+    )
