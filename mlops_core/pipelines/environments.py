@@ -10,6 +10,7 @@ environment.
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import platform
@@ -242,9 +243,15 @@ def _digest(lines: tuple[str, ...], interpreter: Interpreter) -> str:
 
 def _digest_at_hand() -> str:
     """Hash the interpreter and the names and versions of its packages, as the names of their records tell them."""
-    folders = [Path(entry) for entry in sys.path if entry.endswith("site-packages")]
-    packages = sorted(path.name for folder in folders for path in folder.glob("*.dist-info"))
+    folders = [entry for entry in sys.path if entry.endswith("site-packages") and Path(entry).is_dir()]
+    # Installing or removing one changes its folder, so those that did not change are not listed again.
+    packages = sorted(name for folder in folders for name in _records(folder, Path(folder).stat().st_mtime_ns))
     return hashlib.sha256("\n".join(["current", sys.executable, *packages]).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=16)
+def _records(folder: str, _changed_at: int) -> tuple[str, ...]:
+    return tuple(path.name for path in Path(folder).glob("*.dist-info"))
 
 
 def _find_uv() -> str | None:

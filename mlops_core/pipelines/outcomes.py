@@ -41,6 +41,10 @@ class Outcomes:
     def take(self, context: RunContext, result: StepResult) -> None:
         """Save and tell a result; one that succeeded is completed later."""
         fresh = result.state == "succeeded"
+        if fresh and context.tracking is None:
+            self._tell(result)
+            self._complete(context, result)
+            return
         # Whether it may be reused is not known yet: should the job be killed now, its resume runs the step again.
         self._save(replace(result, reusable=False) if fresh else result)
         self._tell(result)
