@@ -15,12 +15,14 @@ from typing import Any
 import azurite
 import pytest
 from aml_double import AzureMlDouble
+from azure.ai.ml._azure_environments import _environments
 from tls import Certificate, make_certificate
 
 from mlops_core.adapters.azure.workspace import Workspace, WorkspaceOptions
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 DOMAIN = "core.localhost"
+CLOUD = "loopback"
 PLAIN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}  # noqa: TID251 - real processes
 
 
@@ -49,7 +51,7 @@ def cloud_of(double: AzureMlDouble, account: azurite.Azurite) -> dict[str, Any]:
         "storage_endpoint": f"{DOMAIN}:{port}",
         "registry_discovery_endpoint": f"{double.address}/",
     }
-    return {"cloud": "loopback", "cloud_metadata": metadata}
+    return {"cloud": CLOUD, "cloud_metadata": metadata}
 
 
 def workspace_of(double: AzureMlDouble, account: azurite.Azurite) -> Workspace:
@@ -75,7 +77,12 @@ def trusted_certificate(folder: Path) -> Iterator[Certificate]:
 
     # azure-ai-ml uploads data to https://ACCOUNT.blob.DOMAIN, a name that no name server knows here.
     patch.setattr(socket, "getaddrinfo", resolve)
+    # It keeps the first cloud of a name for as long as the process lives: one that is made within another hides that.
+    outer = _environments.pop(CLOUD, None)
     try:
         yield made
     finally:
+        _environments.pop(CLOUD, None)
+        if outer is not None:
+            _environments[CLOUD] = outer
         patch.undo()

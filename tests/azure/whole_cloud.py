@@ -29,6 +29,8 @@ from aml_jobs import JobHouse
 from arm_containers import Containers
 from arm_double import GROUP, LOCATION, SUBSCRIPTION, Answer, Request
 from arm_registry import REGISTRY, Registry
+from azure.data.tables import TableServiceClient
+from azure.storage.queue import QueueServiceClient
 from container_bench import IDENTITY, ContainerBench
 from functions_host import EventGrid, Host, event_grid, functions_host
 from loopback import DOMAIN, PLAIN, LoopbackCredential, cloud_of, trusted_certificate
@@ -224,6 +226,17 @@ def build_images(registry: Registry, stop: threading.Event) -> None:
         registry.finish(at=datetime.now(UTC))
 
 
+def forget_records(account: azurite.Azurite) -> None:
+    """Remove what an earlier test recorded: tests share an account, and runs are looked after for ever."""
+    with TableServiceClient.from_connection_string(account.connection_string) as tables:
+        for table in list(tables.list_tables()):
+            if table.name.startswith("headrace"):
+                tables.delete_table(table.name)
+    with QueueServiceClient.from_connection_string(account.connection_string) as queues:
+        for queue in list(queues.list_queues(name_starts_with="headrace")):
+            queues.delete_queue(queue.name)
+
+
 @contextmanager
 def whole_cloud(
     folder: Path,
@@ -263,6 +276,7 @@ def whole_cloud(
         github.add("github", repository.bare)
         trusted = ssl.create_default_context(cafile=str(certificate.certificate))
         http = stack.enter_context(httpx.Client(verify=trusted, timeout=30))
+        forget_records(account)
         app = _compose(account, azure_ml, grid, github, bench, http)
         names = StorageAccount(connection_string=account.connection_string)
         queue = StorageEffectQueue(names, name="headrace-effects")
