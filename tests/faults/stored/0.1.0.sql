@@ -498,24 +498,24 @@ INSERT INTO "models" VALUES('p9',2,'{"name":"p9","champion":null,"previous":null
 CREATE TABLE projects (
         name TEXT PRIMARY KEY, host TEXT NOT NULL, repository TEXT NOT NULL, body TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
-INSERT INTO "projects" VALUES('diabetes','local','diabetes','{"name":"diabetes","host":"local","repository":"diabetes","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":null,"known_heads":{}}');
-INSERT INTO "projects" VALUES('p0','local','p0','{"name":"p0","host":"local","repository":"p0","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p0","known_heads":{}}');
-INSERT INTO "projects" VALUES('p1','local','p1','{"name":"p1","host":"local","repository":"p1","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p1","known_heads":{}}');
-INSERT INTO "projects" VALUES('p10','local','p10','{"name":"p10","host":"local","repository":"p10","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p10","known_heads":{}}');
-INSERT INTO "projects" VALUES('p11','local','p11','{"name":"p11","host":"local","repository":"p11","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p11","known_heads":{}}');
-INSERT INTO "projects" VALUES('p12','local','p12','{"name":"p12","host":"local","repository":"p12","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p12","known_heads":{}}');
-INSERT INTO "projects" VALUES('p13','local','p13','{"name":"p13","host":"local","repository":"p13","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p13","known_heads":{}}');
-INSERT INTO "projects" VALUES('p14','local','p14','{"name":"p14","host":"local","repository":"p14","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p14","known_heads":{}}');
-INSERT INTO "projects" VALUES('p15','local','p15','{"name":"p15","host":"local","repository":"p15","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p15","known_heads":{}}');
-INSERT INTO "projects" VALUES('p16','local','p16','{"name":"p16","host":"local","repository":"p16","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p16","known_heads":{}}');
-INSERT INTO "projects" VALUES('p2','local','p2','{"name":"p2","host":"local","repository":"p2","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p2","known_heads":{}}');
-INSERT INTO "projects" VALUES('p3','local','p3','{"name":"p3","host":"local","repository":"p3","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p3","known_heads":{}}');
-INSERT INTO "projects" VALUES('p4','local','p4','{"name":"p4","host":"local","repository":"p4","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p4","known_heads":{}}');
-INSERT INTO "projects" VALUES('p5','local','p5','{"name":"p5","host":"local","repository":"p5","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p5","known_heads":{}}');
-INSERT INTO "projects" VALUES('p6','local','p6','{"name":"p6","host":"local","repository":"p6","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p6","known_heads":{}}');
-INSERT INTO "projects" VALUES('p7','local','p7','{"name":"p7","host":"local","repository":"p7","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p7","known_heads":{}}');
-INSERT INTO "projects" VALUES('p8','local','p8','{"name":"p8","host":"local","repository":"p8","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p8","known_heads":{}}');
-INSERT INTO "projects" VALUES('p9','local','p9','{"name":"p9","host":"local","repository":"p9","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p9","known_heads":{}}');
+INSERT INTO "projects" VALUES('diabetes','local','diabetes','{"name":"diabetes","host":"local","repository":"diabetes","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":null,"known_heads":null}');
+INSERT INTO "projects" VALUES('p0','local','p0','{"name":"p0","host":"local","repository":"p0","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p0","known_heads":null}');
+INSERT INTO "projects" VALUES('p1','local','p1','{"name":"p1","host":"local","repository":"p1","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p1","known_heads":null}');
+INSERT INTO "projects" VALUES('p10','local','p10','{"name":"p10","host":"local","repository":"p10","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p10","known_heads":null}');
+INSERT INTO "projects" VALUES('p11','local','p11','{"name":"p11","host":"local","repository":"p11","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p11","known_heads":null}');
+INSERT INTO "projects" VALUES('p12','local','p12','{"name":"p12","host":"local","repository":"p12","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p12","known_heads":null}');
+INSERT INTO "projects" VALUES('p13','local','p13','{"name":"p13","host":"local","repository":"p13","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p13","known_heads":null}');
+INSERT INTO "projects" VALUES('p14','local','p14','{"name":"p14","host":"local","repository":"p14","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p14","known_heads":null}');
+INSERT INTO "projects" VALUES('p15','local','p15','{"name":"p15","host":"local","repository":"p15","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p15","known_heads":null}');
+INSERT INTO "projects" VALUES('p16','local','p16','{"name":"p16","host":"local","repository":"p16","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p16","known_heads":null}');
+INSERT INTO "projects" VALUES('p2','local','p2','{"name":"p2","host":"local","repository":"p2","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p2","known_heads":null}');
+INSERT INTO "projects" VALUES('p3','local','p3','{"name":"p3","host":"local","repository":"p3","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p3","known_heads":null}');
+INSERT INTO "projects" VALUES('p4','local','p4','{"name":"p4","host":"local","repository":"p4","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p4","known_heads":null}');
+INSERT INTO "projects" VALUES('p5','local','p5','{"name":"p5","host":"local","repository":"p5","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p5","known_heads":null}');
+INSERT INTO "projects" VALUES('p6','local','p6','{"name":"p6","host":"local","repository":"p6","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p6","known_heads":null}');
+INSERT INTO "projects" VALUES('p7','local','p7','{"name":"p7","host":"local","repository":"p7","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p7","known_heads":null}');
+INSERT INTO "projects" VALUES('p8','local','p8','{"name":"p8","host":"local","repository":"p8","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p8","known_heads":null}');
+INSERT INTO "projects" VALUES('p9','local','p9','{"name":"p9","host":"local","repository":"p9","clone_url":"/repositories/diabetes.git","manifest":"mlops.yaml","default_branch":"main","model":"p9","known_heads":null}');
 CREATE TABLE runs (
         id TEXT PRIMARY KEY, version INTEGER NOT NULL, project TEXT NOT NULL, branch TEXT NOT NULL,
         trigger_kind TEXT NOT NULL, state TEXT NOT NULL, active INTEGER NOT NULL, created_at TEXT NOT NULL,
