@@ -42,9 +42,10 @@ docs: .venv/.installed ## Write the generated pages (state diagram, references)
 	@$(BIN)/python docs/generate.py
 
 requirements: .venv/.installed ## Pin what the function app needs on Azure
-	@{ sed -n '/^#/p' requirements.txt; $(BIN)/uv pip compile pyproject.toml --extra azure --python-version 3.13 \
+	@{ sed -n '/^#/p' infra/requirements.hashes.txt; $(BIN)/uv pip compile pyproject.toml --extra azure --python-version 3.13 \
 	  --python-platform x86_64-unknown-linux-gnu --no-emit-index-url --no-header --no-annotate --generate-hashes -q; } > requirements.new
-	@mv requirements.new requirements.txt && wc -l requirements.txt
+	@{ sed -n '/^#/p' requirements.txt; sed -n 's/^\([a-z0-9].*==[^ ]*\).*/\1/p' requirements.new; } > requirements.pins
+	@mv requirements.new infra/requirements.hashes.txt && mv requirements.pins requirements.txt && wc -l requirements.txt
 
 package: .venv/.installed ## Zip what is deployed to Azure, and tell its size
 	@PATH="$(BIN):$$PATH" $(BIN)/python infra/package.py build --installed

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ from typing import Any
 import azurite
 import pytest
 from aml_double import AzureMlDouble
-from azure.ai.ml._azure_environments import _environments
 from tls import Certificate, make_certificate
 
 from mlops_core.adapters.azure.workspace import Workspace, WorkspaceOptions
@@ -77,12 +77,21 @@ def trusted_certificate(folder: Path) -> Iterator[Certificate]:
 
     # azure-ai-ml uploads data to https://ACCOUNT.blob.DOMAIN, a name that no name server knows here.
     patch.setattr(socket, "getaddrinfo", resolve)
-    # It keeps the first cloud of a name for as long as the process lives: one that is made within another hides that.
-    outer = _environments.pop(CLOUD, None)
+    outer = _known_clouds().pop(CLOUD, None)
     try:
         yield made
     finally:
-        _environments.pop(CLOUD, None)
+        _known_clouds().pop(CLOUD, None)
         if outer is not None:
-            _environments[CLOUD] = outer
+            _known_clouds()[CLOUD] = outer
         patch.undo()
+
+
+def _known_clouds() -> dict[str, Any]:
+    """
+    Find what azure-ai-ml remembers of clouds, once it is imported.
+
+    It keeps the first cloud of a name for as long as the process lives, so one that is made within another must hide that.
+    """
+    module = sys.modules.get("azure.ai.ml._azure_environments")
+    return {} if module is None else module._environments

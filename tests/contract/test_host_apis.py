@@ -119,6 +119,8 @@ def test_a_download_is_sent_on_without_the_token(
     double: HostsDouble, commit: CommitId, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    # An application that was composed in this process has silenced it.
+    caplog.set_level(logging.DEBUG, logger="httpx")
     source = double.source("github")
     source.archive(project_at("github"), commit, io.BytesIO())
     sent_on = double.calls[-1]

@@ -113,7 +113,7 @@ class TestModelFiles:
 
     def test_files_that_are_here_are_given_while_the_registry_is_away(self, tmp_path: Path, files: ModelFiles) -> None:
         here = files.artifact_path(DIABETES, FIRST)
-        away = MlflowApi(lambda: "http://127.0.0.1:9", sleep=lambda _: None)
+        away = MlflowApi(lambda: "http://127.0.0.1:9", timing=Timing(sleep=lambda _: None))
         assert ModelFiles(tmp_path / "models", away).artifact_path(DIABETES, FIRST) == here
         with pytest.raises(TemporaryError):
             ModelFiles(tmp_path / "models", away).artifact_path(DIABETES, SECOND)
@@ -128,7 +128,7 @@ class TestModelFiles:
         """A model that was deleted and registered anew has the same version numbers."""
         here = files.artifact_path(DIABETES, FIRST).parent
         shutil.copytree(here, here.with_name("another"))
-        away = MlflowApi(lambda: "http://127.0.0.1:9", sleep=lambda _: None)
+        away = MlflowApi(lambda: "http://127.0.0.1:9", timing=Timing(sleep=lambda _: None))
         with pytest.raises(TemporaryError):
             ModelFiles(tmp_path / "models", away).artifact_path(DIABETES, FIRST)
         away.close()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def test_a_run_is_given_metrics_that_are_known_already(mlflow_server: MlflowServer) -> None:
     with closing(MlflowTracking(mlflow_server.address, "known")) as tracking:
         run_id = tracking.start_run("train", {"headrace.reused": "true"})
-        tracking.log_metrics(run_id, {"rmse": 1.5, "broken": math.nan, "endless": -math.inf})
+        tracking.add_metrics(run_id, {"rmse": 1.5, "broken": math.nan, "endless": -math.inf})
         tracking.end_run(run_id, "FINISHED")
         found = tracking.metrics(run_id)
 

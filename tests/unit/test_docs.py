@@ -68,9 +68,9 @@ def _public(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef | a
     return found
 
 
-def pins() -> dict[str, list[str]]:
+def pins(path: str = "requirements.txt") -> dict[str, list[str]]:
     """Read what is pinned, each with its hashes."""
-    text = (ROOT / "requirements.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     return {line[0]: line[1:] for line in lines}
 
@@ -85,9 +85,13 @@ def test_requirements_of_the_function_app_are_pinned_and_meet_the_projects_own()
     assert not {"mlflow", "pandas", "numpy", "scikit-learn", "uvicorn", "typer"} & set(pinned)
 
 
-def test_each_requirement_of_the_function_app_has_hashes_and_nothing_else() -> None:
-    """Pip takes hashes for all or for none, and an option in the file would lead to another index."""
-    for line, rest in pins().items():
+def test_the_same_pins_stand_beside_with_hashes_and_nothing_else() -> None:
+    """Pip takes hashes for all or for none, and an option in a file would lead to another index."""
+    hashed = pins("infra/requirements.hashes.txt")
+
+    assert list(pins()) == list(hashed)
+    assert not any(pins().values())
+    for line, rest in hashed.items():
         assert rest, line
         assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", part) for part in rest), line
 

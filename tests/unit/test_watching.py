@@ -93,7 +93,7 @@ def test_messages_that_queries_and_alerts_look_for_are_logged() -> None:
     wanted += re.findall(r'`AppTraces` "([^"]+)"', "\n".join(ALERTS))
     assert len(wanted) >= 3
     for message in wanted:
-        assert any(known.startswith(message) for known in logged), message
+        assert any(str(known).startswith(message) for known in logged), message
 
 
 def test_functions_and_queues_that_alerts_name_are_there() -> None:
