@@ -64,8 +64,8 @@ def build_failed(run: Run) -> str | None:
 
 
 def build_cancelled(run: Run) -> str | None:
-    """The build job was cancelled."""
-    return job_reason(run, "build", "cancelled")
+    """The build job was cancelled, by somebody else than us."""
+    return None if _is_stopped(run) else job_reason(run, "build", "cancelled")
 
 
 def built_only(run: Run) -> str | None:
@@ -85,8 +85,8 @@ def training_failed(run: Run) -> str | None:
 
 
 def training_cancelled(run: Run) -> str | None:
-    """The pipeline was cancelled."""
-    return job_reason(run, "train", "cancelled")
+    """The pipeline was cancelled, by somebody else than us."""
+    return None if _is_stopped(run) else job_reason(run, "train", "cancelled")
 
 
 def nothing_registered(run: Run) -> str | None:
@@ -234,6 +234,11 @@ def retired(run: Run) -> str | None:
     """Another version took over."""
     retired = run.facts.get(ev.Retired)
     return retired.reason if retired else None
+
+
+def _is_stopped(run: Run) -> bool:
+    """Tell whether the run was stopped: the end of its job is what came of that, and not the reason."""
+    return cancelled(run) is not None or superseded(run) is not None
 
 
 def cancelled(run: Run) -> str | None:

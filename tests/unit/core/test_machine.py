@@ -227,3 +227,26 @@ def test_a_challenger_is_not_promoted_while_a_gate_is_pending(spec: object) -> N
     pending = ev.GatesJudged(at=at(8), version=V1, champion=None, verdicts=verdicts)
 
     assert taken(fresh(), asked, *DELIVERY[1:7], pending).state is State.EVALUATING
+
+
+STOPPED = {
+    State.CANCELLED: ev.RunCancelled(at=at(5), by="ada", reason="the wrong branch"),
+    State.SUPERSEDED: ev.Superseded(at=at(5), by_run=RunId("diabetes-b"), reason="a newer push took over: diabetes-b"),
+}
+
+
+@pytest.mark.parametrize("state", STOPPED, ids=str)
+@pytest.mark.parametrize("stage", ["build", "train"])
+def test_the_end_of_the_job_that_was_stopped_with_a_run_does_not_become_its_reason(
+    state: State, stage: ev.JobStage
+) -> None:
+    ended = ev.JobEnded(
+        at=at(6), stage=stage, job_name=JobName(f"diabetes-a-{stage}"), outcome="cancelled", reason="job"
+    )
+    running = taken(fresh(), DELIVER, BUILD_SUBMITTED, *((BUILT, TRAIN_SUBMITTED) if stage == "train" else ()))
+    for events in ((STOPPED[state], ended), (ended, STOPPED[state])):
+        run = taken(running, *events)
+        assert run.state is state
+        assert run.reason == (
+            "cancelled by ada: the wrong branch" if state is State.CANCELLED else STOPPED[state].reason
+        )
