@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -30,6 +31,25 @@ def _closed_databases() -> Iterator[None]:
         azurite.OPEN.pop().close()
 
 
+# What tests of the Azure backend set for their whole process, for as long as it lives.
+OF_A_CLOUD = ("AZUREML_CURRENT_CLOUD", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+HIDDEN: dict[str, str] = {}
+
+
+def _is_of_a_cloud(item: pytest.Item) -> bool:
+    return "azure" in item.nodeid or "cloud" in item.nodeid
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Hide from other tests, and from the processes that they start, what those of the Azure backend set for all."""
+    if _is_of_a_cloud(item):
+        os.environ.update(HIDDEN)  # noqa: TID251 - of the whole process
+        HIDDEN.clear()
+    else:
+        HIDDEN.update({name: os.environ.pop(name) for name in OF_A_CLOUD if name in os.environ})  # noqa: TID251 - as above
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """
@@ -39,7 +59,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     collected, and complained of, in the middle of another.
     """
     yield
-    if "azure" in item.nodeid or "cloud" in item.nodeid:
+    if _is_of_a_cloud(item):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             gc.collect()
