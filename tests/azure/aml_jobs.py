@@ -105,6 +105,10 @@ class JobHouse:
         job.thread.start()
         return job
 
+    def add_ended(self, name: str, created_at: float) -> None:
+        properties = {"jobType": "Pipeline", "jobs": {}, "inputs": {}, "outputs": {}, "settings": {}}
+        self._jobs[name] = Job(name, properties, self._folder / "jobs" / name, "Completed", created_at)
+
     def cancel(self, name: str) -> None:
         job = self._jobs[name]
         if job.status in WORDS.values():
@@ -314,7 +318,9 @@ class JobHouse:
         return [entry["name"] for page in pages for entry in page]
 
     def model_versions(self, name: str) -> list[dict[str, Any]]:
-        query = {"filter": f"name='{name}'"}
+        # MLflow's filters know no escape: a quote within needs the other kind around it.
+        quote = '"' if "'" in name else "'"
+        query = {"filter": f"name={quote}{name}{quote}"}
         found = [
             entry for page in self._api.pages("model-versions/search", query, items="model_versions") for entry in page
         ]

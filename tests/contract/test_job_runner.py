@@ -1,4 +1,4 @@
-"""What every `JobRunner` must do, on real jobs of a real repository. An adapter joins by a class with a `runner`."""
+"""The contract of `JobRunner` on processes of this machine, and what only they do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,149 +16,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from job_runner_contract import MANIFEST, PIPELINE, JobRunnerContract, commit, ended, once, sleepers
 
 from mlops_core.adapters.local.job_runner import ProcessJobRunner, RunnerOptions
-from mlops_core.adapters.local.repositories import add_repository
-from mlops_core.domain.errors import NotFoundError
-from mlops_core.domain.ids import CommitId, JobName, RunId
-from mlops_core.manifest import read_manifest
-from mlops_core.ports import JobRequest, JobRunner, JobStatus, ProjectRecord
-
-SECONDS = 60.0
-PIPELINE = """
-type: pipeline
-jobs:
-  train:
-    type: command
-    command: echo trained
-    environment: {image: python}
-"""
-MANIFEST = """
-project: tiny
-build: {test: "%s", environment: current}
-train: {pipeline: pipeline.yml, model: tiny}
-local: {environments: {"*": current}}
-"""
-
-
-def commit(project: Path) -> CommitId:
-    git = ["git", "-C", str(project), "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
-    subprocess.run([*git, "add", "--all"], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message", "x"], check=True)
-    subprocess.run([*git, "push", "--quiet", "headrace", "HEAD:main"], check=True, capture_output=True)
-    said = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
-    return CommitId(said.strip())
-
-
-@pytest.fixture
-def make_request(tmp_path: Path) -> Callable[..., JobRequest]:
-    """Give requests for jobs of a tiny repository."""
-
-    def make(
-        name: str = "tiny-1-build",
-        *,
-        test: str = "echo tested",
-        pipeline: str | None = PIPELINE,
-        manifest: str = MANIFEST,
-    ) -> JobRequest:
-        project = tmp_path / "tiny"
-        project.mkdir()
-        subprocess.run(["git", "init", "--quiet", "--initial-branch=main", str(project)], check=True)
-        (project / "mlops.yaml").write_text(manifest % test)
-        if pipeline is not None:
-            (project / "pipeline.yml").write_text(pipeline)
-        record: ProjectRecord = add_repository(tmp_path / "data", project, "mlops.yaml")
-        return JobRequest(
-            name=JobName(name),
-            stage="build",
-            run_id=RunId("tiny-1"),
-            project=record,
-            commit=commit(project),
-            spec=read_manifest((manifest % test).encode()),
-        )
-
-    return make
-
-
-def ended(runner: JobRunner, name: JobName) -> JobStatus:
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        status = runner.status(name)
-        if status is not None and status.outcome is not None:
-            return status
-        time.sleep(0.05)
-    raise AssertionError(f"{name} did not end")
-
-
-class JobRunnerContract:
-    """The suite."""
-
-    def test_a_job_never_heard_of_is_unknown(self, runner: JobRunner) -> None:
-        assert runner.status(JobName("nobody-build")) is None
-        with pytest.raises(NotFoundError):
-            list(runner.log(JobName("nobody-build")))
-
-    def test_a_job_that_fails_tells_its_reason(
-        self, runner: JobRunner, make_request: Callable[..., JobRequest]
-    ) -> None:
-        request = make_request(pipeline=None)
-        runner.submit(request)
-        status = ended(runner, request.name)
-
-        assert status.outcome == "failed"
-        assert "train.pipeline: there is no 'pipeline.yml' in the repository" in status.reason
-
-    def test_a_second_submit_finds_the_first_job(
-        self, runner: JobRunner, make_request: Callable[..., JobRequest]
-    ) -> None:
-        request = make_request(pipeline=None)
-        runner.submit(request)
-        first = ended(runner, request.name)
-        runner.submit(replace(request, commit=CommitId("0" * 40)))
-
-        assert ended(runner, request.name) == first
-
-    @pytest.mark.slow
-    def test_a_job_succeeds_with_progress_and_log(
-        self, runner: JobRunner, make_request: Callable[..., JobRequest]
-    ) -> None:
-        request = make_request(test="echo 3 tests are good")
-        runner.submit(request)
-        status = ended(runner, request.name)
-        lines = runner.progress(request.name)
-
-        assert status.outcome == "succeeded", status.reason
-        assert [line.sequence for line in lines] == list(range(1, len(lines) + 1))
-        assert "tests: 3 tests are good" in [line.text for line in lines]
-        assert list(runner.progress(request.name, after=len(lines))) == []
-        assert b"3 tests are good" in b"".join(runner.log(request.name))
-
-    @pytest.mark.slow
-    def test_a_cancelled_job_leaves_no_process(
-        self, runner: JobRunner, make_request: Callable[..., JobRequest]
-    ) -> None:
-        request = make_request(test="sleep 987 & sleep 987")
-        runner.submit(request)
-        once(sleepers)
-        runner.cancel(request.name)
-
-        assert ended(runner, request.name).outcome == "cancelled"
-        assert sleepers() == []
-
-
-def once(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def sleepers(seconds: str = "987") -> list[int]:
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        if process.info["cmdline"] == ["sleep", seconds] and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process.pid)  # noqa: PERF401 - reads better so
-    return found
+from mlops_core.domain.ids import JobName
+from mlops_core.ports import JobRequest, JobStatus
 
 
 class TestProcessJobRunner(JobRunnerContract):

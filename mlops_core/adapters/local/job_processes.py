@@ -72,13 +72,16 @@ def end_process(folder: Path) -> None:
 
 
 def end_strays(folder: Path) -> None:
-    """Kill what is left of a job whose process is gone: known by the job's mark in its environment."""
+    """Kill what is left of a job whose process is gone, and see it gone: known by the job's mark in its environment."""
     import psutil
 
+    killed = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid != os.getpid() and process.environ().get(JOB_MARK) == str(folder):
                 process.kill()
+                killed.append(process)
+    psutil.wait_procs(killed, timeout=_GRACE_SECONDS)
 
 
 def _kill(process: psutil.Process) -> None:
