@@ -31,7 +31,7 @@ from mlops_core.domain.machine import advance, settle
 from mlops_core.domain.requests import Decision, decide
 from mlops_core.domain.run import Run
 from mlops_core.domain.wanted import attempts_of, failure_of
-from mlops_core.ports import DeadLetter
+from mlops_core.ports import DeadLetter, Stored
 from mlops_core.world import World
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Controller:
 
         Raises: NotFoundError: There is no such run.
         """
-        return self._commit(run_id, lambda _: event)
+        return self._commit(run_id, lambda _: event, start=self.world.runs.last_seen)
 
     def decide(self, run_id: RunId, decision: Decision) -> Run:
         """
@@ -96,11 +96,20 @@ class Controller:
         def event_for(run: Run) -> ev.Event:
             return decided_before(run, decision) or decide(run, decision, self.world.clock.now())
 
-        return self._commit(run_id, event_for)
+        return self._commit(run_id, event_for, start=self.world.runs.load)
 
-    def _commit(self, run_id: RunId, event_for: Callable[[Run], ev.Event]) -> Run:
-        for _ in range(_MAX_CONFLICTS):
-            stored = self.world.runs.load(run_id)
+    def _commit(
+        self, run_id: RunId, event_for: Callable[[Run], ev.Event], *, start: Callable[[RunId], Stored[Run]]
+    ) -> Run:
+        """
+        Take the event that is due.
+
+        Args:
+            start: Reads the run for the first try. A fact holds whatever was saved since, so what this process saw last will
+                do; a person's wish is held against how the run stands.
+        """
+        for number in range(_MAX_CONFLICTS):
+            stored = self.world.runs.load(run_id) if number else start(run_id)
             before = stored.value
             event = event_for(before)
             after = advance(before, event)
@@ -115,7 +124,7 @@ class Controller:
             except StaleRunError:
                 continue
             except DuplicateEventError:
-                return before
+                return self.world.runs.load(run_id).value
             self._log_taken(before, after, event)
             self.world.telemetry.event_taken(before, after, event)
             self.hint(after, besides=before)
@@ -246,7 +255,7 @@ class Controller:
                 raise RefusedError(f"Effect '{key}' of run '{run_id}' has not failed: there is nothing to replay.")
             return ev.EffectReplayed(at=self.world.clock.now(), key=key, attempt=attempts_of(run, key) + 1, by=by)
 
-        return self._commit(run_id, event_for)
+        return self._commit(run_id, event_for, start=self.world.runs.load)
 
     def exists(self, run_id: RunId) -> bool:
         """Tell whether there is a run of this id."""

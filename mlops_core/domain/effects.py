@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from mlops_core.domain.events import JobStage, Revival
 from mlops_core.domain.ids import EffectKey, JobName, ModelVersion
@@ -212,5 +212,5 @@ Effect = Annotated[
 class PendingEffect(Value):
     """An effect that is still to be performed, and since when."""
 
-    effect: Effect
+    effect: SerializeAsAny[Effect]
     since: Timestamp

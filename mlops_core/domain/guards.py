@@ -29,20 +29,20 @@ def refused(run: Run) -> str | None:
 
 def rolls_back(run: Run) -> str | None:
     """A person asked for the version before."""
-    admitted = _policy(run, "deliver") is not None and run.trigger.kind == "rollback"
+    admitted = run.trigger.kind == "rollback" and _policy(run, "deliver") is not None
     return f"back to version {run.version}" if admitted else None
 
 
 def registered_outside(run: Run) -> str | None:
     """The version is there already, from elsewhere."""
-    admitted = _policy(run, "deliver") is not None and run.trigger.kind == "registered"
+    admitted = run.trigger.kind == "registered" and _policy(run, "deliver") is not None
     return f"version {run.version} was registered outside of any run" if admitted else None
 
 
 def needs_no_build(run: Run) -> str | None:
     """The retrain takes the build of before."""
-    admitted = _policy(run, "deliver") is not None
-    return "retrain without a new build" if admitted and not run.trigger.rebuild else None
+    admitted = not run.trigger.rebuild and _policy(run, "deliver") is not None
+    return "retrain without a new build" if admitted else None
 
 
 def admitted(run: Run) -> str | None:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 from mlops_core.domain import events as ev
 from mlops_core.domain import guards
-from mlops_core.domain.effects import PendingEffect
+from mlops_core.domain.effects import Effect, PendingEffect
 from mlops_core.domain.limits import cut
 from mlops_core.domain.run import ENDS, Run, State, StateEntry
+from mlops_core.domain.values import Timestamp
 from mlops_core.domain.wanted import stuck_effect, wanted
 
 
@@ -90,14 +91,23 @@ def settle(run: Run, event: ev.Fact | None = None) -> Run:
     """Derive everything that follows from a run's facts."""
     at = max(run.updated_at, event.at) if event else run.created_at
     entries, path = run.entries, _walk(run)
+    entered = [entry.state for entry in entries]
     for state, reason in path:
-        if not any(entry.state is state for entry in entries):
+        if state not in entered:
             entries = (*entries, StateEntry(state=state, at=at, reason=cut(reason)))
     state, reason = path[-1]
-    run = run.model_copy(update={"state": state, "reason": cut(reason), "entries": entries, "updated_at": at})
-    since = {pending.effect.key: pending.since for pending in run.pending}
-    pending = tuple(PendingEffect(effect=effect, since=since.get(effect.key, at)) for effect in wanted(run))
-    return run.model_copy(update={"pending": pending})
+    known = {pending.effect.key: pending for pending in run.pending}
+    if state is not run.state or entries is not run.entries:
+        run = run.model_copy(update={"state": state, "entries": entries})
+    pending = tuple(_pending(effect, known.get(effect.key), at) for effect in wanted(run))
+    return run.model_copy(update={"reason": cut(reason), "updated_at": at, "pending": pending})
+
+
+def _pending(effect: Effect, before: PendingEffect | None, at: Timestamp) -> PendingEffect:
+    """Let an effect that was pending before keep its time."""
+    if before is not None and (before.effect is effect or before.effect == effect):
+        return before
+    return PendingEffect(effect=effect, since=before.since if before else at)
 
 
 def _walk(run: Run) -> list[tuple[State, str]]:
@@ -107,7 +117,7 @@ def _walk(run: Run) -> list[tuple[State, str]]:
     state = path[-1][0]
     if state in ENDS or state is State.LIVE:
         return path
-    waiting = run.model_copy(update={"state": state})
+    waiting = run if run.state is state else run.model_copy(update={"state": state})
     for target, _, guard in INTERRUPTIONS:
         reason = guard(waiting)
         if reason is not None:

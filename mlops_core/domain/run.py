@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from mlops_core.domain import events as ev
 from mlops_core.domain.effects import PendingEffect
@@ -96,7 +96,8 @@ def _tag(kind: type[ev.Fact]) -> str:
 class Facts(Value):
     """What is known of a run: at most one fact per slot."""
 
-    slots: Mapping[str, ev.Event] = Field(default_factory=dict)
+    # Each writes itself: asking a union which of its members to write as takes longer than writing.
+    slots: Mapping[str, SerializeAsAny[ev.Event]] = Field(default_factory=dict)
 
     def joined(self, event: ev.Event) -> Facts:
         """Return the facts with one more. Commutative, associative and idempotent."""
@@ -109,11 +110,17 @@ class Facts(Value):
     def get(self, kind: type[F], *identity: str) -> F | None:
         """Read the fact of a kind, for facts that there is one of per stage or per version with its identity."""
         found = self.slots.get(":".join((_tag(kind), *identity)) if identity else _tag(kind))
-        return found if isinstance(found, kind) else None
+        # Most that is asked for is not there, and pydantic is slow to say that nothing is no instance.
+        return found if found is not None and isinstance(found, kind) else None
 
     def all(self, kind: type[F]) -> list[F]:
         """Read all facts of a kind, earliest first, those of the same moment in an order of their own."""
-        found = [(fact.at, slot, fact) for slot, fact in self.slots.items() if isinstance(fact, kind)]
+        tag = _tag(kind)
+        found = [
+            (fact.at, slot, fact)
+            for slot, fact in self.slots.items()
+            if slot.startswith(tag) and isinstance(fact, kind)
+        ]
         if len(found) > 1:
             found.sort(key=lambda each: each[:2])
         return [fact for _, _, fact in found]

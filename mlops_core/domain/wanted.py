@@ -6,6 +6,8 @@ Nothing here remembers what was asked for before: a pending effect is one that i
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from mlops_core.domain import events as ev
 from mlops_core.domain import guards
 from mlops_core.domain.effects import (
@@ -25,7 +27,7 @@ from mlops_core.domain.effects import (
     announcement_key,
 )
 from mlops_core.domain.ids import EffectKey
-from mlops_core.domain.run import Run, State
+from mlops_core.domain.run import Run, State, StateEntry
 
 _JOB_STATES: dict[ev.JobStage, State] = {"build": State.BUILDING, "train": State.TRAINING}
 _Cleanup = ReturnReleaseLock | CancelJob | DeleteDeployment
@@ -108,9 +110,15 @@ def _announcements(run: Run) -> list[Announce]:
     effects: list[Announce] = []
     for entry in run.entries:
         if not _settled(run, announcement_key(entry.state), 0):
-            effects.append(Announce(state=entry.state, from_state=before, reason=entry.reason, at=entry.at))
+            effects.append(_announcement(entry, before))
         before = entry.state
     return effects
+
+
+# A run asks for the announcement of each state at each event, until it is made.
+@lru_cache(maxsize=1_000)
+def _announcement(entry: StateEntry, before: str) -> Announce:
+    return Announce(state=entry.state, from_state=before, reason=entry.reason, at=entry.at)
 
 
 def _settled(run: Run, key: EffectKey, revival: int) -> bool:
@@ -132,6 +140,8 @@ def failure_of(run: Run, key: EffectKey) -> ev.EffectFailed | None:
 
 def stuck_effect(run: Run) -> str | None:
     """Say why an effect that the state needs cannot be performed, if so."""
+    if not run.facts.all(ev.EffectFailed):
+        return None
     for effect in _wanted_in_state(run):
         failure = failure_of(run, effect.key)
         if failure is not None:

@@ -24,6 +24,14 @@ class RunStore(Protocol):
         """Raises NotFoundError."""
         ...
 
+    def last_seen(self, run_id: RunId) -> Stored[Run]:
+        """
+        Give a run as this process saw it last, without asking the store; one that it never saw is loaded.
+
+        Others may have saved it since, which `commit` then refuses. Raises NotFoundError.
+        """
+        ...
+
     def commit(self, run: Run, *, read_version: int, event: Event, entry_reason: str, recorded_at: datetime) -> int:
         """
         Save a run and its event, both or neither.

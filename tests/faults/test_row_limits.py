@@ -74,14 +74,19 @@ def grown_run(folder: Path, count: int) -> tuple[Bench, tuple[int, int], tuple[i
     run_id = bench.push()
     events = list(many_events(count))
     costs = [cost_of(bench, run_id, event) for event in events]
-    return bench, max(costs[:20]), max(costs[-20:])
+    return bench, _highest(costs[:20]), _highest(costs[-20:])
+
+
+def _highest(costs: list[tuple[int, int]]) -> tuple[int, int]:
+    statements, sizes = zip(*costs, strict=True)
+    return max(statements), max(sizes)
 
 
 def limits_are_kept(folder: Path, count: int) -> None:
     bench, first, last = grown_run(folder, count)
 
     assert list(over_the_limits(bench)) == []
-    assert last[0] == first[0]
+    assert last[0] <= first[0]  # the first of all also reads the run
     assert last[1] <= first[1] + 200  # longer numbers, no more facts
     assert bench.app.world.runs.load(RunId("diabetes-000000010000")).version == count + 1
     bench.database.close()

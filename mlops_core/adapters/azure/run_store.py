@@ -73,6 +73,11 @@ class TableRunStore:
             raise NotFoundError("run", run_id, advice="List the runs: headrace runs.")
         return found[0]
 
+    def last_seen(self, run_id: RunId) -> Stored[Run]:
+        """Give a run as this process saw it last, perhaps not the newest. Raises NotFoundError."""
+        known = self._known.get(run_id)
+        return known[0] if known is not None else self.load(run_id)
+
     def _read(self, run_id: RunId) -> Read | None:
         row = self._tables.get(_RUNS, key(run_id), _SNAPSHOT)
         if row is None:

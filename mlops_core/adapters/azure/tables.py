@@ -161,12 +161,12 @@ class Tables:
 
         client = self.table(table)
         try:
-            return list(client.submit_transaction(list(operations)))
+            return _submit(client, operations)
         except HttpResponseError as error:
             if "TableNotFound" not in _code(error):
                 raise
         self._make(table)
-        return list(client.submit_transaction(list(operations)))
+        return _submit(client, operations)
 
     def _make(self, table: str) -> None:
         from azure.core.exceptions import ResourceExistsError
@@ -215,6 +215,15 @@ class Tables:
         return [first, *(future.result() for future in futures)]
 
 
+def _submit(client: TableClient, operations: Sequence[Operation]) -> list[Mapping[str, Any]]:
+    """Do one operation by itself, which costs half of what a transaction of one does, and several in a transaction."""
+    if len(operations) > 1:
+        return list(client.submit_transaction(list(operations)))
+    kind, row, *conditions = operations[0]
+    call = getattr(client, f"{kind}_entity")
+    return [call(row, **(conditions[0] if conditions else {})) or {}]
+
+
 def unchanged(etag: str) -> dict[str, Any]:
     """Demand that a row is still as it was read."""
     from azure.core import MatchConditions
@@ -238,9 +247,9 @@ def _conflicts() -> Iterator[None]:
 
 
 def _code(error: Any) -> str:
-    """Read Azure's own name of a refusal."""
+    """Read Azure's own name of a refusal, which some calls give as an attribute and some only in the text."""
     code = getattr(error, "error_code", None)
-    return f"{getattr(code, 'value', code) or ''} {error.message if hasattr(error, 'message') else ''}"
+    return f"{getattr(code, 'value', code) or ''} {error}"
 
 
 def _with_etag(entity: Any) -> Row:

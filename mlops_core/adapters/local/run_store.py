@@ -26,6 +26,11 @@ _ACTIVE_PUSH = "active = 1 AND trigger_kind = 'push' AND state <> 'live'"
 _REMEMBERED = 1_000
 
 
+def _listed_by(run: Run) -> tuple[int, str | None, str | None]:
+    """Give the columns of the indexes that a run's events change."""
+    return int(not run.ended or bool(run.pending)), run.model, run.version
+
+
 class SqliteRunStore:
     """The `RunStore` of the local backend."""
 
@@ -68,6 +73,10 @@ class SqliteRunStore:
             raise NotFoundError("run", run_id, advice="List the runs: headrace runs.")
         return self._remember(Stored(Run.model_validate_json(rows[0]["body"]), rows[0]["version"]))
 
+    def last_seen(self, run_id: RunId) -> Stored[Run]:
+        """Give a run as this process saw it last, perhaps not the newest. Raises NotFoundError."""
+        return self._known.get(run_id) or self.load(run_id)
+
     def _remember(self, stored: Stored[Run]) -> Stored[Run]:
         # One statement, so that threads need no lock; who comes to the limit forgets everything, which only costs time.
         if len(self._known) >= _REMEMBERED:
@@ -101,10 +110,14 @@ class SqliteRunStore:
             if inserted.rowcount != 1:
                 raise self._refusal(connection, run, read_version, event)
             connection.execute(
-                "UPDATE runs SET version = ?, state = ?, active = ?, model = ?, model_version = ?, body = ?"
-                " WHERE id = ?",
-                (version, run.state, int(not run.ended or bool(run.pending)), run.model, run.version, body, run.id),
+                "UPDATE runs SET version = ?, state = ?, body = ? WHERE id = ?", (version, run.state, body, run.id)
             )
+            known = self._known.get(run.id)
+            if known is None or known.version != read_version or _listed_by(known.value) != _listed_by(run):
+                # SQLite writes an index anew for each column that is set, whether it changed or not.
+                connection.execute(
+                    "UPDATE runs SET active = ?, model = ?, model_version = ? WHERE id = ?", (*_listed_by(run), run.id)
+                )
         self._remember(Stored(run, version))
         return version
 
