@@ -7,6 +7,7 @@ import os
 import sys
 
 from mlops_core.serving.errors import ServingError
+from mlops_core.serving.model_dir import discard
 from mlops_core.serving.options import Options, read_options
 from mlops_core.serving.server import listen, load_scorer, serve, write_port
 
@@ -39,6 +40,7 @@ def _check(options: Options) -> int:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
+    discard()
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 # What MLflow calls a logged model, and most people the folder that they register.
 _USUAL_NAME = "model"
+_temporary: list[Path] = []
 
 
 def lay_out(model: Path, name: str, folder: str) -> Path:
@@ -23,9 +24,11 @@ def lay_out(model: Path, name: str, folder: str) -> Path:
     Args:
         model: The model's folder, or its one file.
         name: What the folder was called where it was registered; empty where that is not known.
-        folder: Where to make it, in place of what is there; empty for a temporary one.
+        folder: Where to make it, in place of what is there; empty for a temporary one, which `discard` takes away.
     """
     target = Path(folder).absolute() if folder else Path(tempfile.mkdtemp(prefix="azureml-model-"))
+    if not folder:
+        _temporary.append(target)
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     inside = [model] if model.is_file() else sorted(model.iterdir())
@@ -38,3 +41,9 @@ def lay_out(model: Path, name: str, folder: str) -> Path:
     for link, entry in links.items():
         (target / link).symlink_to(entry, target_is_directory=entry.is_dir())
     return target
+
+
+def discard() -> None:
+    """Take away the temporary folders that this process made."""
+    while _temporary:
+        shutil.rmtree(_temporary.pop(), ignore_errors=True)

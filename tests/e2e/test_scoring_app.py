@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -50,8 +51,16 @@ class Process:
         self.port_file = folder / f"port-{len(list(folder.glob('port-*')))}"
         command = [sys.executable, "-m", "mlops_core.serving", "--port", "0", "--port-file", str(self.port_file)]
         self.log = folder / "log.txt"
+        self.temporary = temporary = folder / "temporary"
+        temporary.mkdir(exist_ok=True)
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*command, *arguments], cwd=ROOT, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*command, *arguments],
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "TMPDIR": str(temporary)},  # noqa: TID251 - a real process
+            )
         poll(lambda: self.port_file.exists() or self.process.poll() is not None)
         assert self.port_file.exists(), self.log.read_text()
         self.port = int(self.port_file.read_text())
@@ -288,6 +297,13 @@ def test_a_script_finds_the_model_where_azure_would_put_it(
     links = ["--model-links", str(script.parent / "links")]
     process = start(started, script, *options, *links).wait_ready()
     assert process.score({"data": [1]})[2] == [2.0]
+
+
+def test_links_that_were_made_for_a_process_go_with_it(script: Path, started: list[Process]) -> None:
+    process = start(started, script).wait_ready()
+    assert len(list(process.temporary.iterdir())) == 1
+    assert process.stop() == 0
+    assert list(process.temporary.iterdir()) == []
 
 
 def test_a_script_finds_the_model_below_the_root_that_it_was_given(script: Path, started: list[Process]) -> None:
