@@ -160,7 +160,7 @@ def make_bench(
         jobs=jobs,
         registry=registry,
         deployer=deployer,
-        sources={"local": source},
+        sources=dict.fromkeys(("local", "gitlab", "gitea"), source),
         clock=clock,
     )
     if STORES:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
 import pytest
 from benches import quick_bench
-from builders import MANIFEST, Bench, commit_id, push
+from builders import MANIFEST, PROJECT, Bench, commit_id, push
 from fakes import START
 from histories import ledger_conflicts, unexplained, unsettled
 
@@ -16,14 +17,30 @@ from mlops_core.domain.ids import JobName, ModelName
 from mlops_core.domain.model import LockAnswer, Model, ReleaseLock
 from mlops_core.domain.run import State
 
+PACES = [1, 7, 1000, None]
+PACE_NAMES = ["a second apart", "seven a second", "all in one second", "without times"]
 WITHOUT_GATES = MANIFEST.partition(b"release:")[0]
 
 
-def push_all(bench: Bench, count: int, random: Random, *, per_second: int) -> None:
-    """Tell of the pushes in any order, some twice, while messages are delivered and jobs end in any order."""
-    pushes = [push(number, at=_moment(number, per_second), before=number - 1 or None) for number in range(1, count + 1)]
+def push_all(bench: Bench, count: int, random: Random, *, per_second: int | None) -> None:
+    """
+    Tell of the pushes in any order, some twice, while messages are delivered and jobs end in any order.
+
+    Args:
+        per_second: None for a host that tells no times: a push is of the time at which it was heard of.
+    """
+    pushes = [
+        push(number, at=_moment(number, per_second or 1), before=number - 1 or None) for number in range(1, count + 1)
+    ]
     waiting = pushes + random.sample(pushes, count // 5)
     random.shuffle(waiting)
+    if per_second is None:
+        bench.app.world.projects.put(replace(PROJECT, host="gitea"))
+        bench.source.branches["main"] = commit_id(count)
+        waiting = [
+            each.model_copy(update={"host": "gitea", "pushed_at": _moment(len(waiting) - place, 1)})
+            for place, each in enumerate(waiting)
+        ]
     while waiting:
         for _ in range(random.randint(1, 4)):
             if waiting:
@@ -50,7 +67,7 @@ def end_some_jobs(bench: Bench, random: Random, *, share: float = 0.2) -> None:
         bench.app.intake.job_told(JobName(name), "succeeded")
 
 
-def violations(folder: Path, *, count: int, seed: int, per_second: int) -> list[str]:
+def violations(folder: Path, *, count: int, seed: int, per_second: int | None) -> list[str]:
     bench = quick_bench(folder / str(seed), manifest=WITHOUT_GATES, seed=seed)
     push_all(bench, count, Random(seed), per_second=per_second)
     champion = bench.app.world.models.load(ModelName("diabetes")).value.champion
@@ -64,15 +81,15 @@ def violations(folder: Path, *, count: int, seed: int, per_second: int) -> list[
     return [f"seed {seed}: {each}" for each in wrong]
 
 
-@pytest.mark.parametrize("per_second", [1, 7, 1000], ids=["a second apart", "seven a second", "all in one second"])
-def test_the_newest_of_fifteen_quick_pushes_ends_live(tmp_path: Path, per_second: int) -> None:
-    assert violations(tmp_path, count=15, seed=per_second, per_second=per_second) == []
+@pytest.mark.parametrize("per_second", PACES, ids=PACE_NAMES)
+def test_the_newest_of_fifteen_quick_pushes_ends_live(tmp_path: Path, per_second: int | None) -> None:
+    assert violations(tmp_path, count=15, seed=per_second or 0, per_second=per_second) == []
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("per_second", [1, 7, 1000], ids=["a second apart", "seven a second", "all in one second"])
+@pytest.mark.parametrize("per_second", PACES, ids=PACE_NAMES)
 @pytest.mark.parametrize("seed", range(5))
-def test_the_newest_of_a_hundred_quick_pushes_ends_live(tmp_path: Path, per_second: int, seed: int) -> None:
+def test_the_newest_of_a_hundred_quick_pushes_ends_live(tmp_path: Path, per_second: int | None, seed: int) -> None:
     assert violations(tmp_path, count=100, seed=seed, per_second=per_second) == []
 
 

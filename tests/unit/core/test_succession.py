@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from builders import Bench, commit_id, push
+from builders import PROJECT, Bench, commit_id, push
 from fakes import START
 
+from mlops_core.domain.errors import TemporaryError
 from mlops_core.domain.ids import ModelName, RunId
 from mlops_core.services.intake import Retrain
 from mlops_core.services.succession import is_newer
@@ -32,6 +34,53 @@ def test_a_push_that_followed_another_is_newer_whatever_the_clocks_say(bench: Be
     second, first = pushed(bench, 2, seconds=1, before=1), pushed(bench, 1, seconds=400)
 
     assert newer(bench, first, second) == (False, True)
+
+
+@pytest.fixture
+def timeless(bench: Bench) -> Bench:
+    """A project at a host whose webhooks do not say when a push was."""
+    bench.app.world.projects.put(replace(PROJECT, host="gitlab"))
+    return bench
+
+
+def heard(bench: Bench, number: int, *, seconds: float, before: int | None) -> RunId:
+    made = push(number, at=START + timedelta(seconds=seconds), before=before).model_copy(update={"host": "gitlab"})
+    return bench.app.intake.push(made)[0]
+
+
+def test_where_a_host_tells_no_times_the_head_of_the_branch_is_the_newest(timeless: Bench) -> None:
+    third, first = heard(timeless, 3, seconds=1, before=2), heard(timeless, 1, seconds=400, before=None)
+    timeless.source.branches["main"] = commit_id(3)
+
+    assert newer(timeless, first, third) == (False, True)
+
+
+def test_three_pushes_told_of_newest_oldest_middle_end_with_the_newest(timeless: Bench) -> None:
+    timeless.source.branches["main"] = commit_id(3)
+    runs = {}
+    for seconds, number in enumerate((3, 1, 2)):
+        runs[number] = heard(timeless, number, seconds=seconds, before=number - 1 or None)
+        timeless.drain()
+
+    assert [timeless.state(runs[number]) for number in (1, 2, 3)] == ["superseded", "superseded", "building"]
+
+
+def test_times_must_do_where_the_host_does_not_answer(timeless: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    third, first = heard(timeless, 3, seconds=1, before=2), heard(timeless, 1, seconds=400, before=None)
+
+    def away(*_: object) -> None:
+        raise TemporaryError("The host does not answer.")
+
+    monkeypatch.setattr(timeless.source, "head", away)
+
+    assert newer(timeless, first, third) == (True, False)
+
+
+def test_a_host_that_tells_times_is_not_asked(bench: Bench) -> None:
+    third, first = pushed(bench, 3, seconds=1, before=2), pushed(bench, 1, seconds=400)
+    bench.source.branches["main"] = commit_id(3)
+
+    assert newer(bench, first, third) == (True, False)
 
 
 def test_pushes_of_one_second_are_ordered_by_the_chain_of_their_commits(bench: Bench) -> None:
