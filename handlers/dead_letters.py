@@ -73,6 +73,6 @@ def replay_letter(app: Application, request: Request) -> Answer:
     elif letter.kind == "effect":
         effect_due.take_effect(app, letter.body, tries=1)
     else:
-        dispatch(app, read_envelope(json.loads(letter.body)))
+        dispatch(app, read_envelope(json.loads(letter.body), received_at=letter.created_at))
     app.world.dead_letters.remove(letter.letter_id)
     return json_answer({"replayed": letter.letter_id})

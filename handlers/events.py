@@ -30,7 +30,7 @@ def take_trigger(app: Application, event: object) -> None:
     Raises: TemporaryError: Deliver it again.
     """
     try:
-        envelope = read_envelope(event)
+        envelope = read_envelope(event, received_at=app.world.clock.now())
     except BadInputError as error:
         dead_letters.keep_unreadable(app, event, error)
         return

@@ -35,17 +35,19 @@ class Envelope:
     raw: Mapping[str, Any]
 
 
-def read_envelope(event: object) -> Envelope:
+def read_envelope(event: object, *, received_at: datetime | None = None) -> Envelope:
     """
     Read an event of either schema, from the trigger's object or from JSON.
 
+    Args:
+        received_at: The time of an event that has none, which a CloudEvent need not have.
     Raises: BadInputError: It has no id or no type; names what is missing.
     """
     fields = fields_of(event)
     for name in ("id", "kind"):
         if not isinstance(fields[name], str) or not fields[name]:
             raise BadInputError(f"The event has no {name}: it is neither an Event Grid event nor a CloudEvent.")
-    moment = _time(fields["time"])
+    moment = _time(fields["time"] or received_at)
     data = fields["data"] if isinstance(fields["data"], Mapping) else {}
     event_id, kind, subject, source = (_text(fields[name]) for name in ("id", "kind", "subject", "source"))
     raw = {

@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from mlops_core.domain.errors import BadInputError
-from mlops_core.domain.project import ProjectSpec
+from mlops_core.domain.project import WRITTEN_NOW, ProjectSpec
 from mlops_core.manifest_wording import place_of, sentence, without_echoes
 
 # A hundred times the size of a long real one.
@@ -59,7 +59,7 @@ def read_manifest(text: bytes, filename: str = "mlops.yaml") -> ProjectSpec:
     if not isinstance(data, dict):
         raise ManifestError(filename, [Problem(1, "", "it must be a mapping that starts with 'project: <name>'.")])
     try:
-        return ProjectSpec.model_validate(data)
+        return ProjectSpec.model_validate(data, context=WRITTEN_NOW)
     except ValidationError as error:
         details = without_echoes([dict(detail) for detail in error.errors(include_url=False)])
         problems = [_problem(detail, lines) for detail in details]

@@ -12,7 +12,15 @@ import re
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from mlops_core.domain.values import Duration, Fraction, Value
 
@@ -151,17 +159,36 @@ class Serve(Value):
     instances: Literal[1] = Field(1, description="Instances that share the traffic.")
 
 
+LONGEST_SMOKE_SECONDS = 200
+"""A smoke test is one call of a function, which ends at 230 s on Azure."""
+WRITTEN_NOW = {"written_now": True}
+"""The context in which a declaration is validated that somebody just wrote, and not one that rides with a run."""
+
+
 class Smoke(Value):
     """Requests that a fresh deployment must answer before it gets traffic."""
 
     request: RepositoryPath = Field(description="JSON file with the body of one scoring request.")
-    requests: int = Field(1, ge=1, le=10_000, description="How many times it is sent.")
+    requests: int = Field(
+        1, ge=1, le=10_000, description="How many times it is sent. All must be answered within 200 s."
+    )
     per_second: FiniteFloat | None = Field(
         None, gt=0, le=1000, description="Sent at this pace, answered or not. Default: one after another."
     )
     p95_ms: FiniteFloat | None = Field(
         None, gt=0, description="Limit of the 95th percentile of the answers' time in ms."
     )
+
+    @model_validator(mode="after")
+    def _fits(self, info: ValidationInfo) -> Smoke:
+        # What was taken before this rule was made is read as it is.
+        written_now = bool(info.context)
+        if written_now and self.per_second and (self.requests - 1) / self.per_second >= LONGEST_SMOKE_SECONDS:
+            raise ValueError(
+                f"{self.requests} requests at {self.per_second:g} a second take longer than the {LONGEST_SMOKE_SECONDS} s "
+                "that a smoke test may take. Ask for fewer, or for more a second."
+            )
+        return self
 
 
 class Stage(Value):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from pydantic import ValidationError
 
-from mlops_core.domain.project import Smoke
+from mlops_core.domain.project import WRITTEN_NOW, Smoke
 from mlops_core.services.smoke import SmokeTester
 
 
@@ -82,10 +84,10 @@ def test_answers_that_are_too_slow_fail_the_test(address: str) -> None:
 
 def test_the_pace_is_kept(address: str) -> None:
     waited: list[float] = []
-    SmokeTester(sleep=waited.append).run(address, b"{}", smoke(requests=3, per_second=0.01))
+    SmokeTester(sleep=waited.append).run(address, b"{}", smoke(requests=3, per_second=0.011))
 
     assert len(waited) == 2
-    assert 190 < waited[1] <= 200
+    assert 172 < waited[1] <= 182
 
 
 def test_a_request_is_sent_when_it_is_due_whatever_became_of_those_before(address: str) -> None:
@@ -104,3 +106,25 @@ def test_an_error_at_a_pace_ends_the_test_early(address: str) -> None:
     assert not result.passed
     assert "answered 500: column 'age' is missing" in result.reason
     assert len(Deployment.bodies) < 1000
+
+
+@pytest.mark.parametrize("pace", [{}, {"per_second": 30}])
+def test_a_test_that_does_not_get_through_in_its_time_fails(
+    address: str, monkeypatch: pytest.MonkeyPatch, pace: dict[str, float]
+) -> None:
+    monkeypatch.setattr("mlops_core.services.smoke._TEST_SECONDS", 0.5)
+    result = SmokeTester().run(address, b"{}", smoke(requests=5_000, **pace))
+
+    assert not result.passed
+    assert re.match(r"only \d+ of 5000 smoke requests were answered within the 0.5 s", result.reason)
+    assert 1 <= len(Deployment.bodies) < 5_000
+
+
+def test_a_pace_that_cannot_fit_is_refused() -> None:
+    declared = {"request": "sample.json", "requests": 2_000, "per_second": 10}
+    Smoke.model_validate(declared, context=WRITTEN_NOW)
+    too_many = declared | {"requests": 2_001}
+    with pytest.raises(ValidationError, match=r"2001 requests at 10 a second take longer than the 200 s"):
+        Smoke.model_validate(too_many, context=WRITTEN_NOW)
+    # One that rides with a run of before can still be read.
+    assert Smoke.model_validate(too_many).requests == 2_001
