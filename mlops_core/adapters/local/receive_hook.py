@@ -27,6 +27,7 @@ from mlops_core.adapters.hosts.local import SIGNATURE_HEADER
 from mlops_core.adapters.local.repositories import webhook_secret
 from mlops_core.adapters.local.room import shortage
 from mlops_core.adapters.local.running import address_of_controller
+from mlops_core.domain.ids import run_of_push_to
 from mlops_core.pipelines.results import length
 
 _TRIES = 3
@@ -54,7 +55,7 @@ def main(data_folder: Path, repository: str, lines: Iterable[str]) -> int:
     for run in answer["runs"]:
         ref = f"refs/heads/{run['branch']}"
         pushed_at = next((_updated_at(ref) or push["pushed_at"] for push in pushes if push["ref"] == ref), None)
-        watch(address, run["run_id"], pushed_at=pushed_at, folder=data_folder)
+        watch(address, run["run_id"], branch=run["branch"], pushed_at=pushed_at, folder=data_folder)
     return 0
 
 
@@ -140,11 +141,14 @@ def _error(answer: httpx.Response) -> str:
         return f"{answer.status_code} {answer.text[:200]}"
 
 
-def watch(address: str, run_id: str, *, pushed_at: str | None = None, folder: Path | None = None) -> None:
+def watch(
+    address: str, run_id: str, *, branch: str = "", pushed_at: str | None = None, folder: Path | None = None
+) -> None:
     """
     Print a run as it goes, to its end or until it waits for a person.
 
     Args:
+        branch: The one that was pushed: where one push brings a commit to two branches, the second has a run of its own.
         pushed_at: When the push was made: a run that an earlier push of the same commit started is no news.
         folder: The data folder; a full disk there is told when a run stands still.
     """
@@ -157,6 +161,11 @@ def watch(address: str, run_id: str, *, pushed_at: str | None = None, folder: Pa
             if view is None:
                 silence.tell_if_gone()
                 time.sleep(_POLL_SECONDS)
+                continue
+            own = _run_of_branch(view, branch)
+            if not after and own is not None and own != run_id:
+                run_id = own
+                say(f"run {run_id}")
                 continue
             if not after and _is_of_earlier_push(view, pushed_at):
                 _say_known(run_id, view)
@@ -173,6 +182,14 @@ def watch(address: str, run_id: str, *, pushed_at: str | None = None, folder: Pa
             after = view["next"]
     if view is not None:
         _print_end(address, run_id, view)
+
+
+def _run_of_branch(view: dict[str, Any], branch: str) -> str | None:
+    """Name the run of a branch, where the one that was looked at is of the same commit on another."""
+    trigger = view["trigger"]
+    if not branch or trigger["kind"] != "push" or trigger["branch"] == branch or trigger["commit"] is None:
+        return None
+    return run_of_push_to(view["project"], trigger["commit"], branch)
 
 
 class _Silence:

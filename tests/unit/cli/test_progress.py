@@ -139,3 +139,22 @@ def test_a_run_that_a_look_at_the_branches_started_after_the_push_is_this_pushs(
     assert not receive_hook._is_of_earlier_push(found, pushed_at)
     assert receive_hook._is_of_earlier_push({"trigger": {"ordinal": "2001-09-09T01:46:39Z"}}, pushed_at)
     assert receive_hook._updated_at("refs/heads/none") is None
+
+
+@pytest.mark.usefixtures("headrace")
+def test_of_one_commit_on_two_branches_each_push_shows_the_run_of_its_own(
+    bench: Bench, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both were told of in one webhook, which named the same run for the two: neither was there yet."""
+    first, second = bench.push(1), bench.push(1, branch="feature")
+    bench.deliver(first)
+    bench.settle()
+
+    receive_hook.watch(address, first, branch="main")
+    assert capsys.readouterr().out.count("run diabetes-") == 1
+    receive_hook.watch(address, first, branch="feature")
+
+    told = capsys.readouterr().out
+    assert f"run {second}\n" in told
+    assert "live" not in told
+    assert told.splitlines()[-1].startswith("skipped: ")
