@@ -20,6 +20,8 @@ from builders import Bench, make_bench
 
 from mlops_core.adapters.azure.insights import FieldsInMessage
 
+pytest.register_assert_rewrite("job_runner_contract", "registry_contract")
+
 
 @pytest.fixture(autouse=True)
 def _closed_databases() -> Iterator[None]:

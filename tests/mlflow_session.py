@@ -17,6 +17,8 @@ import pandas as pd  # noqa: E402
 import sklearn  # noqa: E402
 from sklearn.linear_model import LinearRegression  # noqa: E402
 
+# Of the model that most is registered of.
+NAME = sys.argv[2]
 # Given, since MLflow would otherwise load each model in a process of its own to find out.
 REQUIREMENTS = [f"scikit-learn=={sklearn.__version__}"]
 FRAME = pd.DataFrame({"age": [1.0, 2.0, 3.0, 4.0], "bmi": [2.0, 1.0, 0.0, 5.0]})
@@ -35,13 +37,13 @@ def log_inside_a_job() -> dict[str, str]:
         logged = mlflow.sklearn.log_model(
             MODEL,
             name="model",
-            registered_model_name="diabetes",
+            registered_model_name=NAME,
             signature=mlflow.models.infer_signature(FRAME),
             pip_requirements=REQUIREMENTS,
         )
         mlflow.log_metric("mae", 0.5, model_id=logged.model_id)
         mlflow.register_model(f"runs:/{step.info.run_id}/model", "twin")
-        mlflow.register_model(logged.model_uri, "diabetes", tags={"color": "green"})
+        mlflow.register_model(logged.model_uri, NAME, tags={"color": "green"})
     return {"run": step.info.run_id}
 
 
@@ -54,7 +56,7 @@ def log_with_tags_of_the_executor() -> None:
         # As clients of MLflow 2 do: the artifact folder of the run itself, no logged model.
         client = mlflow.MlflowClient()
         source = f"{run.info.artifact_uri}/plain"
-        client.create_model_version("diabetes", source, run_id=run.info.run_id)
+        client.create_model_version(NAME, source, run_id=run.info.run_id)
 
 
 def register_outside_of_any_job() -> None:

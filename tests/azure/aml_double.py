@@ -145,6 +145,9 @@ class AzureMlDouble:
         for connection in list(self._server.server_state.connections):
             connection.loop.call_soon_threadsafe(connection.transport.abort)
         self._server.should_exit = True
+        self._thread.join(timeout=10)
+        # A client may have connected between the two lines above.
+        self._server.force_exit = True
         self._thread.join(timeout=20)
         assert not self._thread.is_alive(), "the double did not end"
         self._jobs.stop()

@@ -20,7 +20,7 @@ from mlops_core.adapters.azure.model_registry import AzureMlModelRegistry
 from mlops_core.adapters.azure.source import CommitFiles
 from mlops_core.adapters.azure.workspace import Workspace
 from mlops_core.adapters.clock import SystemClock
-from mlops_core.domain.ids import CommitId
+from mlops_core.domain.ids import CommitId, ModelName
 from mlops_core.ports import JobRunner, ModelRegistry, ProjectRecord
 
 # azure-ai-ml and what it stands on warn of their own future.
@@ -52,12 +52,15 @@ class TestAzureMlJobRunner(JobRunnerContract):
 
 
 class TestAzureMlModelRegistry(ModelRegistryContract):
+    # Other tests register models of the example in this workspace.
+    model = ModelName("contract")
+
     @pytest.fixture(scope="class")
     def registered(self, azure_ml: AzureMlDouble, tracking: str, tmp_path_factory: pytest.TempPathFactory) -> None:
         """Two pipeline jobs, and what their steps and somebody else registered."""
         for name in JOBS:
             azure_ml.add_ended_job(name, created_at=time.time())
-        register_everything(tracking, tmp_path_factory.mktemp("session"))
+        register_everything(tracking, tmp_path_factory.mktemp("session"), self.model)
 
     @pytest.fixture
     def registry(self, registered: None, workspace: Workspace) -> ModelRegistry:
