@@ -37,11 +37,6 @@ from mlops_core.services import routing
 from mlops_core.services.smoke import SmokeTester
 from mlops_core.world import World
 
-# The router's connections are the process' own, and end with it.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 MODEL = ModelName("diabetes")
 PER_SECOND = 50
 GOOD = "def init(): pass\ndef run(raw_data): return {'version': VERSION}\n"
@@ -187,7 +182,12 @@ def served(releases: Releases) -> Iterator[str]:
     bootstrap.use(releases.app)
     web = FunctionsWeb(functions, Invoker(), NoTopics())  # type: ignore[arg-type] - structural
     server = uvicorn.Server(uvicorn.Config(web.app(), host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
+
+    async def serve() -> None:
+        await server.serve()
+        await releases.app.router.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     while not server.started:
         time.sleep(0.01)
