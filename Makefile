@@ -24,7 +24,7 @@ demo: .venv/.installed ## Push the example, watch it go live, see a worse model 
 	@$(BIN)/headrace demo
 
 test: .venv/.installed ## Run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not full' --cov --cov-report=term:skip-covered
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not full' --cov --cov-report=term:skip-covered --durations 20 --durations-min 8
 
 lint: .venv/.installed ## Run the linters: format, rules, types, import contracts
 	$(BIN)/ruff format --check .
