@@ -238,7 +238,7 @@ class Retired(Fact):
 
 
 class Superseded(Fact):
-    """A newer push of the same branch makes this run pointless."""
+    """A newer push of the same branch, a newer champion or a rollback makes this run pointless."""
 
     kind: Literal["superseded"] = "superseded"
     by_run: RunId

@@ -73,7 +73,7 @@ _ROWS = {source: tuple(row for row in TABLE if row.source is source) for source 
 # What stops a run that waits for something. The order is the order of precedence.
 INTERRUPTIONS: tuple[tuple[State, str, Callable[[Run], str | None]], ...] = (
     (S.CANCELLED, "cancelled by a person", guards.cancelled),
-    (S.SUPERSEDED, "a newer push of the branch", guards.superseded),
+    (S.SUPERSEDED, "a newer push of the branch, or a rollback", guards.superseded),
     (S.FAILED, "an effect cannot be performed", stuck_effect),
 )
 

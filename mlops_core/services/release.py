@@ -65,6 +65,7 @@ class ReleaseService:
         model, answer = self._change(run, ask)
         now = self._world.clock.now()
         if answer is LockAnswer.BUSY:
+            self._go_before(run, model)
             return []
         if answer is LockAnswer.OUTDATED and model.champion is not None:
             reason = f"version {model.champion.version}, asked for later, is in service: run {model.champion.run_id}"
@@ -75,6 +76,21 @@ class ReleaseService:
             return []
         champion = model.champion.version if model.champion else None
         return [ev.ReleaseLockTaken(at=now, champion=champion, revival=effect.revival)]
+
+    def _go_before(self, rollback: Run, model: Model) -> None:
+        """
+        Let a rollback not wait for a release that may take long: what was asked for before it would be outdated after it.
+
+        The release that is ended so returns the lock, which wakes the rollback.
+        """
+        if rollback.trigger.kind != "rollback" or model.lock is None or model.serves(model.lock.run_id):
+            return
+        holder = self._world.runs.load(model.lock.run_id).value
+        if holder.trigger.kind == "rollback" or holder.ended or holder.trigger.ordinal > rollback.trigger.ordinal:
+            return
+        by = f" by {rollback.trigger.by}" if rollback.trigger.by else ""
+        reason = f"a rollback{by} to version {rollback.version} went before: run {rollback.id}"
+        self._take(holder.id, ev.Superseded(at=self._world.clock.now(), by_run=rollback.id, reason=reason))
 
     def _is_outdated(self, run: Run, model: Model) -> bool:
         """An older push must never go over a newer one."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from datetime import timedelta
+
 import pytest
 from builders import APPROVED, MANIFEST, PROJECT, SMOKED, Bench, commit_id, make_bench
 
@@ -82,6 +84,38 @@ def test_a_rollback_brings_the_version_before_back(bench: Bench) -> None:
     assert (bench.state(back), bench.state(second)) == ("live", "retired")
     assert champion(bench) == "1"
     assert [status.name for status in bench.deployer.list()] == [DeploymentName("diabetes-v1")]
+
+
+def test_a_rollback_does_not_wait_for_a_release_that_is_under_way(bench: Bench) -> None:
+    """Whoever rolls back has users with wrong predictions; a new container may take minutes."""
+    bench.deliver(bench.push(1), rmse=50)
+    bench.deliver(bench.push(2), rmse=45)
+    third = bench.push(3)
+    bench.deployer.ready_at_once = False
+    bench.deliver(third, rmse=40)
+    assert bench.state(third) == "deploying"
+    bench.deployer.ready_at_once = True
+
+    back = bench.app.intake.rollback(ModelName("diabetes"), request_id="r", by="ada")
+    bench.drain()
+    bench.settle()
+
+    assert (bench.state(back), champion(bench)) == ("live", "1")
+    assert bench.state(third) == "superseded"
+    assert bench.run(third).reason == f"a rollback by ada to version 1 went before: run {back}"
+    assert [status.name for status in bench.deployer.list()] == [DeploymentName("diabetes-v1")]
+
+
+def test_a_rollback_waits_for_a_release_that_was_asked_for_after_it(bench: Bench) -> None:
+    bench.deliver(bench.push(1), rmse=50)
+    bench.deliver(bench.push(2), rmse=45)
+    third = bench.push(3, at=bench.clock.now() + timedelta(hours=1))
+    bench.deployer.ready_at_once = False
+    bench.deliver(third, rmse=40)
+    back = bench.app.intake.rollback(ModelName("diabetes"), request_id="r", by="ada")
+    bench.drain()
+
+    assert (bench.state(third), bench.state(back)) == ("deploying", "deploying")
 
 
 def test_a_failed_build_ends_the_run_with_the_jobs_reason(bench: Bench) -> None:
