@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from builders import APPROVED, MANIFEST, PROJECT, SMOKED, Bench, commit_id, make_bench
