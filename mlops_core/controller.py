@@ -132,14 +132,17 @@ class Controller:
         raise TemporaryError(f"Run '{run_id}' was saved by others {_MAX_CONFLICTS} times in a row. It is tried again.")
 
     def _log_taken(self, before: Run, after: Run, event: ev.Event) -> None:
+        if not log.isEnabledFor(logging.INFO):
+            return
         fields = {"run_id": after.id, "event_id": event.event_id, "from": before.state, "to": after.state}
         log.info("event taken", extra=fields)
 
     def hint(self, run: Run, *, besides: Run | None = None) -> None:
         """Put a message per pending effect on the queue, except those that were pending before."""
-        known = {pending.effect.key for pending in besides.pending} if besides else set()
+        before = besides.pending if besides else ()
         for pending in run.pending:
-            if pending.effect.key not in known:
+            # `advance` leaves what was pending before as it is, so it is the same object.
+            if not any(pending is known for known in before):
                 self.world.queue.put(effect_message(run.id, pending.effect.key))
 
     def perform(self, run_id: RunId, key: EffectKey, *, tries: int = 1) -> None:

@@ -88,8 +88,10 @@ class SqliteRunStore:
         """Save a run and its event, both or neither. Raises StaleRunError, DuplicateEventError."""
         body, version = checked_row(run.id, run.model_dump_json()), read_version + 1
         event_body = checked_row(event.event_id, event.model_dump_json())
+        known = self._known.get(run.id)
+        before = known.value if known is not None and known.version == read_version else None
         with self._database.transaction() as connection:
-            # The state before is read by the insert itself; where the version is another, it inserts nothing.
+            # The state before is read by the insert; where the version is another, it inserts nothing.
             try:
                 inserted = connection.execute(
                     "INSERT INTO events (run_id, sequence, event_id, recorded_at, from_state, to_state, reason, body)"
@@ -112,8 +114,7 @@ class SqliteRunStore:
             connection.execute(
                 "UPDATE runs SET version = ?, state = ?, body = ? WHERE id = ?", (version, run.state, body, run.id)
             )
-            known = self._known.get(run.id)
-            if known is None or known.version != read_version or _listed_by(known.value) != _listed_by(run):
+            if before is None or _listed_by(before) != _listed_by(run):
                 # SQLite writes an index anew for each column that is set, whether it changed or not.
                 connection.execute(
                     "UPDATE runs SET active = ?, model = ?, model_version = ? WHERE id = ?", (*_listed_by(run), run.id)
