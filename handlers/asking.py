@@ -31,14 +31,20 @@ def show_progress(app: Application, request: Request) -> Answer:
 
 
 def show_log(app: Application, request: Request) -> Answer:
-    """Give the log of a run's build or train job; of a long one its end, and how many bytes were left out before it."""
+    """
+    Give the log of a run's build or train job, or the last lines that its deployed version printed (serve).
+
+    Of a long log its end, and how many bytes were left out before it.
+    """
     run_id, stage = RunId(request.params["run_id"]), request.params["stage"]
     if stage == "build":
         text, left_out = app.queries.log(run_id, "build")
     elif stage == "train":
         text, left_out = app.queries.log(run_id, "train")
+    elif stage == "serve":
+        text, left_out = app.queries.serving_log(run_id), 0
     else:
-        raise BadInputError(f"There is no log of stage '{stage}'. Stages with a log: build, train.")
+        raise BadInputError(f"There is no log of stage '{stage}'. Stages with a log: build, train, serve.")
     headers = {"content-type": "text/plain; charset=utf-8"}
     return Answer(200, text, {**headers, "x-headrace-left-out": str(left_out)} if left_out else headers)
 

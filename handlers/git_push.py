@@ -19,5 +19,8 @@ def take_git_push(app: Application, envelope: Envelope) -> None:
     try:
         push = GitPush.model_validate(dict(envelope.data))
     except ValidationError as error:
-        raise BadInputError(f"Event '{envelope.id}' is no push: {error}") from None
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg'].lower()}" for each in error.errors())
+        raise BadInputError(
+            f"Event '{envelope.id}' is no push: {wrong}. Mend whoever published it, and let it publish the push again."
+        ) from None
     app.intake.push(push)

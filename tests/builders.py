@@ -142,7 +142,12 @@ class Bench:
 
 
 def make_bench(
-    folder: Path, *, manifest: bytes = MANIFEST, wrap: Callable[[World], World] | None = None, seed: int = 0
+    folder: Path,
+    *,
+    manifest: bytes = MANIFEST,
+    wrap: Callable[[World], World] | None = None,
+    seed: int = 0,
+    smoke: SmokeTester | None = None,
 ) -> Bench:
     """Build an application over a real SQLite file and fakes for the world outside."""
     clock, queue, bus, jobs = FakeClock(), FakeQueue(), FakeBus(), FakeJobRunner()
@@ -168,6 +173,6 @@ def make_bench(
     if wrap is not None:
         world = wrap(world)
     world.projects.put(PROJECT)
-    smoke: SmokeTester = AlwaysPasses()  # type: ignore[assignment] - structural stand-in
+    smoke = smoke or AlwaysPasses()  # type: ignore[assignment] - structural stand-in
     app = assemble(world, verifiers={}, smoke=smoke)
     return Bench(app, clock, queue, bus, jobs, registry, deployer, source, database, smoke, Random(seed))

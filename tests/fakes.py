@@ -143,6 +143,10 @@ class FakeDeployer:
     creations: dict[DeploymentName, int] = field(default_factory=dict)
     broken: set[DeploymentName] = field(default_factory=set)
     ready_at_once: bool = True
+    logs: dict[DeploymentName, str] = field(default_factory=dict)
+
+    def log_tail(self, name: DeploymentName, *, lines: int = 60) -> str:
+        return "\n".join(self.logs.get(name, "").splitlines()[-lines:])
 
     def create(self, request: DeploymentRequest) -> None:
         if request.name in self.states:

@@ -17,7 +17,7 @@ from mlops_core.domain.errors import BadInputError
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunToRead = Annotated[str, typer.Argument(help="A run, the beginning of its id, or a project: its newest run.")]
 _MOST_RUNS = 200
-_STAGES = ("build", "train")
+_STAGES = ("build", "train", "serve")
 
 
 def projects(*, as_json: Json = False) -> None:
@@ -46,7 +46,8 @@ def runs(
         elif view["runs"]:
             say(lists.runs(view["runs"], terminal_width()))
             if view["cursor"]:
-                out.print(f"[dim]older ones: headrace runs --limit {min(limit * 5, _MOST_RUNS)}[/dim]")
+                of = f"{project} " if project else ""
+                out.print(f"[dim]older ones: headrace runs {of}--limit {min(limit * 5, _MOST_RUNS)}[/dim]")
         else:
             out.print("No run yet. Push: git push headrace main")
 
@@ -65,7 +66,12 @@ def show(run_id: RunToRead, *, as_json: Json = False) -> None:
 def logs(
     run_id: RunToRead,
     *,
-    stage: Annotated[str | None, typer.Option(help="build or train. Default: the newest that there is.")] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            help="build, train, or serve: what a deployed version prints. Default: the newest of the first two."
+        ),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run ends: states, and what the steps print.")
     ] = False,
@@ -79,6 +85,8 @@ def logs(
         full_id = find_run(client, run_id, newest_of_project=True)
         if stage is not None and stage not in _STAGES:
             raise BadInputError(f"There is no log of stage '{stage}'. Stages with a log: {', '.join(_STAGES)}.")
+        if follow and stage == "serve":
+            raise BadInputError("What a deployed version prints is not followed. Leave --follow out.")
         if follow:
             follow_to_the_end(client, full_id, stage=stage, as_json=as_json)
             return

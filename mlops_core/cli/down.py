@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sized
 from pathlib import Path
@@ -29,6 +30,8 @@ def down(*, data: DataOption = None) -> None:
         stopped = [*stop_controller(folder), *stop_processes(folder)]
         if stopped:
             out.print(f"stopped: {', '.join(stopped)}. What is on record stays in '{folder}'.")
+            if any("job" in what for what in stopped):
+                out.print("Runs whose jobs were stopped are cancelled, and say how to go on: headrace runs.")
         else:
             out.print(f"Nothing is up in '{folder}'. Start it: headrace up.")
 
@@ -70,7 +73,7 @@ def stop_processes(folder: Path) -> list[str]:
     jobs = ProcessJobRunner(options)
     running = unfinished_jobs(folder)
     for name in running:
-        jobs.cancel(name)
+        jobs.cancel(name, why=_how_to_go_on(folder, name))
     folders = DeploymentFolders(folder / "deployments")
     deployer = ProcessDeployer(folders)
     serving = deployer.list()
@@ -87,6 +90,19 @@ def stop_processes(folder: Path) -> list[str]:
         stopped.append("MLflow" if mlflow.is_healthy() else "")
         mlflow.stop()
     return [what for what in stopped if what]
+
+
+def _how_to_go_on(folder: Path, name: JobName) -> str:
+    """Say in a job's own end why it was stopped: its run says so when the controller is up again."""
+    from mlops_core.jobs.request import REQUEST
+
+    try:
+        project = json.loads((folder / "jobs" / name / REQUEST).read_bytes())["project"]
+    except (OSError, ValueError, KeyError):
+        project = "PROJECT"
+    run_id, _, stage = name.rpartition("-")
+    resume = f" --resume {run_id}" if stage == "train" else ""
+    return f"stopped by 'headrace down'. Go on with it: headrace retrain {project}{resume}"
 
 
 def unfinished_jobs(folder: Path) -> list[JobName]:

@@ -25,7 +25,7 @@ _MOST_FILES = 20_000
 _LARGEST_BYTES = 1_000_000
 _REFERENCE = re.compile(r"azureml:(?!//)[\w.-]+(?:@[\w.-]+|:[\w.-]+)")
 _MODEL_IN_CODE = re.compile(
-    r"(?:registered_model_name\s*=\s*|register_model\([^)]*?,\s*(?:name\s*=\s*)?)[\"']([A-Za-z0-9][\w.-]*)[\"']"
+    r"(?:registered_model_name\s*=\s*|register_model\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*?,\s*(?:name\s*=\s*)?)[\"']([A-Za-z0-9][\w.-]*)[\"']"
 )
 _METRIC_IN_CODE = re.compile(r"\blog_metric\(\s*[\"']([^\"'{}\n]{1,80})[\"']")
 _MODEL_INPUTS = ("registered_model_name", "model_name", "model_base_name")

@@ -69,6 +69,8 @@ def refuse_takeover(known: Sequence[ProjectRecord], wanted: ProjectRecord) -> No
 
     Raises: RefusedError: It does; names the other one.
     """
+    from mlops_core.services.policy import model_taken
+
     for other in known:
         same_place = (other.clone_url, other.manifest) == (wanted.clone_url, wanted.manifest)
         if other.name == wanted.name and not same_place:
@@ -81,11 +83,9 @@ def refuse_takeover(known: Sequence[ProjectRecord], wanted: ProjectRecord) -> No
                 f"'{wanted.manifest}' of this repository was added as project '{other.name}'. A project keeps its name, "
                 f"since its runs have it: write 'project: {other.name}' again."
             )
-        if other.name != wanted.name and other.model is not None and other.model == wanted.model:
-            raise RefusedError(
-                f"Project '{other.name}' releases the model '{wanted.model}' already, and two would replace each other's "
-                "versions. Give this one another name: 'train.model' in mlops.yaml, and in its pipeline."
-            )
+    taken = model_taken(known, wanted.name, wanted.model) if wanted.model is not None else None
+    if taken is not None:
+        raise RefusedError(taken)
 
 
 def init(
@@ -180,7 +180,7 @@ def run_pipeline_file(
         run = PipelineRun(
             file=file,
             project_root=(root or _repository_of(file)).absolute(),
-            folder=(folder or Path(tempfile.mkdtemp(prefix="headrace-"))).absolute(),
+            folder=(folder or Path(tempfile.gettempdir(), f"headrace-{uuid.uuid4().hex[:8]}")).absolute(),
             caches=chosen / "caches",
             assets=chosen / "assets",
             job_name=f"pipeline-{uuid.uuid4().hex[:8]}",
@@ -203,6 +203,10 @@ def run_pipeline_file(
             err.print(f"[bold red]✗[/bold red] {result.reason}")
             if result.log_tail:
                 err.print(result.log_tail, markup=False)
+            if address is None and "mlflow" in result.log_tail.lower():
+                err.print(
+                    "The steps had no MLflow server to log to or to register at. Give them one: --tracking-uri ADDRESS."
+                )
             raise typer.Exit(1)
 
 

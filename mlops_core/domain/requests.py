@@ -65,7 +65,7 @@ def _waive(run: Run, decision: Decision, at: Timestamp) -> ev.Event:
             "Only a run that its gates rejected can be waived."
         )
     if not decision.reason:
-        raise RefusedError(f"Waiving the gates of run '{run.id}' needs a reason, which is recorded. Give one.")
+        raise RefusedError(f"Waiving the gates of run '{run.id}' needs a reason, which is recorded: --reason \"...\".")
     return ev.GatesWaived(at=at, by=decision.by, reason=decision.reason)
 
 

@@ -27,7 +27,7 @@ import yaml
 
 from mlops_core.domain.errors import HeadraceError
 from mlops_core.jobs.outcome import JobFailedError
-from mlops_core.jobs.request import LOG, PROGRESS, REQUEST, STATUS, JobOrder, JobReport
+from mlops_core.jobs.request import CANCELLED, LOG, PROGRESS, REQUEST, STATUS, WHY, JobOrder, JobReport
 from mlops_core.jobs.turns import turn
 from mlops_core.pipelines.results import Kind, Progress, length
 from mlops_core.pipelines.step_process import StepProcesses
@@ -97,7 +97,7 @@ class Job:
             # A full disk, a file of the project that is not what it must be: the job must end with a word all the same.
             return self._failed(JobFailedError(f"{type(error).__name__}: {error}", log_tail=traceback.format_exc()))
         if self._cancelled:
-            return "cancelled", "cancelled while it ran", ""
+            return "cancelled", self._why(), ""
         return "succeeded", done, ""
 
     def _failed(self, error: HeadraceError) -> _Ended:
@@ -105,8 +105,14 @@ class Job:
         if self._timed_out:
             return "failed", f"the {self._order.stage} job ran into its timeout of {length(self._timeout())}", log_tail
         if self._cancelled or (isinstance(error, JobFailedError) and error.cancelled):
-            return "cancelled", "cancelled while it ran", ""
+            return "cancelled", self._why(), ""
         return "failed", str(error), log_tail
+
+    def _why(self) -> str:
+        try:
+            return (self._folder / WHY).read_text(encoding="utf-8")
+        except OSError:
+            return CANCELLED
 
     def _timeout(self) -> float:
         spec = self._order.spec

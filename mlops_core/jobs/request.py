@@ -12,6 +12,9 @@ REQUEST = "request.json"
 STATUS = "status.json"
 LOG = "log.txt"
 PROGRESS = "progress.jsonl"
+# Why a job is cancelled, where whoever cancels it says so.
+WHY = "cancelled-because.txt"
+CANCELLED = "cancelled while it ran"
 
 
 class JobOrder(Value):

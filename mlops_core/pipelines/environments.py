@@ -53,7 +53,8 @@ class EnvironmentFailedError(PermanentError):
     def __init__(self, name: str, said: str) -> None:
         super().__init__(
             f"Environment '{name}' cannot be made:\n{said}\nCorrect the requirement, leave it out locally "
-            "('local: {without: [...]}' in mlops.yaml), or name another environment ('local: {environments: {...}}')."
+            "('local: {without: [...]}' in mlops.yaml; --without for 'headrace pipeline run'), or name another environment "
+            "('local: {environments: {...}}'; --environment)."
         )
         self.name = name
 
@@ -133,13 +134,15 @@ class EnvironmentMaker:
                 tell(
                     f"environment '{spec.name}': installing {len(lines)} requirements for Python {interpreter.version}"
                 )
+                if note:
+                    tell(f"environment '{spec.name}': {note}")
                 self._install(spec.name, target, interpreter, lines)
         return Environment(python, digest, cached=False, packages=len(lines), notes=notes)
 
     def _requirements(self, spec: EnvironmentSpec) -> Requirements:
         declared = read_conda(spec.conda) if spec.conda is not None else Requirements(spec.pip_requirements)
         left_out = [line for line in declared.lines if line in self.without]
-        notes = tuple(f"'{line}' was left out (local: without in mlops.yaml)." for line in left_out)
+        notes = tuple(f"'{line}' was left out, as asked for (local: without, or --without)." for line in left_out)
         kept = tuple(line for line in declared.lines if line not in self.without)
         return Requirements((*kept, *_implied(spec, kept)), (*declared.notes, *notes))
 

@@ -228,7 +228,13 @@ class _Executor:
     def _run_or_reuse(self, context: RunContext, step: Step) -> StepResult:
         environment = self._environments[environment_key(step.environment)]
         inputs = resolve_inputs(context, step, self._results)
-        key = key_of(step, environment=environment.digest, code=code_digest(context, step), inputs=inputs.digests)
+        key = key_of(
+            step,
+            environment=environment.digest,
+            code=code_digest(context, step),
+            inputs=inputs.digests,
+            tracked=context.tracking is not None,
+        )
         earlier = self._reusable(step, key)
         if earlier is not None:
             result = replace(earlier, name=step.name, state="reused", seconds=0.0, run_id="")

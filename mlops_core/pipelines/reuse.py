@@ -22,7 +22,7 @@ from mlops_core.pipelines.step_files import digest_of_path
 _VERSION = 1
 
 
-def key_of(step: Step, *, environment: str, code: str, inputs: Mapping[str, str]) -> str:
+def key_of(step: Step, *, environment: str, code: str, inputs: Mapping[str, str], tracked: bool) -> str:
     """
     Hash all that a step's outputs depend on.
 
@@ -30,6 +30,8 @@ def key_of(step: Step, *, environment: str, code: str, inputs: Mapping[str, str]
         environment: Digest of its environment.
         code: Digest of its code.
         inputs: Text of each literal, digest of the content of each file or folder.
+        tracked: Whether there is a tracking server. Without one nobody knows whether a step registered a model, so what ran
+            so is never taken over where there is one.
     """
     content = {
         "version": _VERSION,
@@ -41,6 +43,7 @@ def key_of(step: Step, *, environment: str, code: str, inputs: Mapping[str, str]
         "environment": environment,
         "code": code,
         "inputs": dict(inputs),
+        "tracked": tracked,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -82,6 +82,10 @@ class Deployer(Protocol):
         """Look up where a deployment answers, cheaply and without asking it: the scoring route does so often."""
         ...
 
+    def log_tail(self, name: DeploymentName, *, lines: int = 60) -> str:
+        """Read the last lines that a deployment printed; empty where it printed nothing, or is not there."""
+        ...
+
     def delete(self, name: DeploymentName) -> None:
         """End a deployment after it finished what is in flight; an absent one is left alone."""
         ...

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mlops_core.domain import events as ev
 from mlops_core.domain.effects import DecidePolicy
 from mlops_core.domain.errors import NotFoundError, TooLargeError
-from mlops_core.domain.ids import ModelName, RunId, run_of_push
+from mlops_core.domain.ids import ModelName, ProjectName, RunId, run_of_push
 from mlops_core.domain.limits import MANIFEST_BYTES, cut
 from mlops_core.domain.project import ProjectSpec
 from mlops_core.domain.run import Run, State
@@ -49,6 +49,9 @@ class Policy:
             )
             return [ev.PolicyDecided(at=now, decision="refuse", reason=reason)]
         decided = self._decide(run, spec)
+        taken = model_taken(self._world.projects.all(), record.name, ModelName(spec.train.model))
+        if decided.decision == "deliver" and taken is not None:
+            return [ev.PolicyDecided(at=now, decision="refuse", reason=taken)]
         if record.model is None or decided.decision == "deliver":
             self._remember_model(record, spec)
         newer = self._newer_run(run, spec) if decided.decision != "skip" else None
@@ -119,6 +122,17 @@ class Policy:
         if champion is None or champion.project != run.project or not spec.triggers.delivers(run.trigger.branch):
             return None
         return champion.run_id if is_newer(self._world, self._world.runs.load(champion.run_id).value, run) else None
+
+
+def model_taken(projects: Sequence[ProjectRecord], name: ProjectName, model: ModelName) -> str | None:
+    """Say why a project may not release a model, if another one does."""
+    other = next((known for known in projects if known.name != name and known.model == model), None)
+    if other is None:
+        return None
+    return (
+        f"Project '{other.name}' releases the model '{model}' already, and two would replace each other's versions. Give "
+        "this one another name: 'train.model' in mlops.yaml, and in its pipeline."
+    )
 
 
 def _superseded_by(newer: RunId, run: Run, at: Timestamp) -> ev.Superseded:

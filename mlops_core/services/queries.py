@@ -17,6 +17,7 @@ from mlops_core.world import World
 View = dict[str, Any]
 # Of a longer log the end is given: what matters is there, and an answer over HTTP must end some time.
 _LONGEST_LOG = 8_388_608
+_SERVING_LINES = 200
 _GOOD_ENDS = (State.BUILT, State.SKIPPED, State.LIVE, State.RETIRED)
 
 
@@ -154,6 +155,22 @@ class Queries:
         if run.facts.get(ev.JobSubmitted, stage) is None:
             raise NotFoundError(f"{stage} log of run", run_id, advice=_why_no_log(run, stage))
         return _end_of(self._world.jobs.log(JobName(run.job_name(stage))), _LONGEST_LOG)
+
+    def serving_log(self, run_id: RunId) -> bytes:
+        """
+        Read the end of what a run's version prints that is deployed.
+
+        Raises: NotFoundError: It is not deployed, or printed nothing.
+        """
+        run = self._world.runs.load(run_id).value
+        printed = ""
+        if run.model is not None and run.version is not None:
+            name = deployment_of_version(run.model, run.version)
+            printed = self._world.deployer.log_tail(name, lines=_SERVING_LINES)
+        if not printed:
+            advice = f"It is '{run.state}': only a version that is deployed has one. Its story: headrace show {run.id}."
+            raise NotFoundError("serve log of run", run_id, advice=advice)
+        return f"{printed}\n".encode()
 
 
 def _end_of(chunks: Iterable[bytes], limit: int) -> tuple[bytes, int]:

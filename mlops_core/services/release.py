@@ -30,6 +30,7 @@ from mlops_core.services.training import model_of, spec_of
 from mlops_core.world import World
 
 _MAX_CONFLICTS = 100
+_LOG_LINES, _LOG_LETTERS = 15, 1_200
 _RELEASING = (State.DEPLOYING, State.ROLLING_OUT)
 
 
@@ -163,10 +164,13 @@ class ReleaseService:
             raise PermanentError(f"Run '{run.id}' has no commit to read '{stage.smoke.request}' from.")
         body = self._world.source_of(record).read_file(record, run.trigger.commit, stage.smoke.request)
         result = self._smoke.run(address, body, stage.smoke)
+        reason = result.reason
+        if not result.passed:
+            # The deployment is deleted, and its log with it.
+            printed = self._world.deployer.log_tail(self._name(run, effect.version), lines=_LOG_LINES).strip()
+            reason += f"\nthe last lines that it printed:\n{printed[-_LOG_LETTERS:]}" if printed else ""
         return [
-            ev.SmokeTested(
-                at=now, stage=stage.name, passed=result.passed, reason=cut(result.reason), p95_ms=result.p95_ms
-            )
+            ev.SmokeTested(at=now, stage=stage.name, passed=result.passed, reason=cut(reason), p95_ms=result.p95_ms)
         ]
 
     def shift(self, run: Run, effect: ShiftTraffic) -> list[ev.Event]:

@@ -6,12 +6,15 @@ from mlops_core.domain import events as ev
 from mlops_core.domain.effects import CancelJob, FindModel, JudgeGates, SubmitJob
 from mlops_core.domain.errors import PermanentError
 from mlops_core.domain.gates import Evidence, Verdict, judge
-from mlops_core.domain.ids import ModelName, ModelVersion, job_of_run
+from mlops_core.domain.ids import JobName, ModelName, ModelVersion, job_of_run
 from mlops_core.domain.limits import VERDICT_LETTERS, VERDICTS, cut
 from mlops_core.domain.project import ProjectSpec
 from mlops_core.domain.run import Run
 from mlops_core.ports import JobRequest, RegisteredVersion
 from mlops_core.world import World
+
+# Names that are looked at for what a pipeline registered by mistake.
+_MOST_LOOKED_AT = 30
 
 
 class Training:
@@ -65,12 +68,19 @@ class Training:
             found.append(self._world.registry.version(model, announced.version))
         if not found:
             reason = (
-                f"the pipeline is complete, but it registered no version of model '{model}'. Register one in a step "
-                f"(mlflow.register_model, or a pipeline output with 'name: {model}'), or change train.model."
+                f"the pipeline is complete, but it registered no version of model '{model}'{self._others(effect.job_name)}. "
+                f"Register one in a step (mlflow.register_model, or a pipeline output with 'name: {model}'), or change "
+                "train.model."
             )
             return [ev.NothingRegistered(at=now, reason=reason)]
         newest = max(found, key=_age)
         return [ev.ModelFound(at=now, model=model, version=newest.version)]
+
+    def _others(self, job_name: JobName) -> str:
+        """Say what a job registered under other names, as after a slip of the pen."""
+        names = list(self._world.registry.models())[:_MOST_LOOKED_AT]
+        others = [name for name in names if self._world.registry.versions_of_job(name, job_name)]
+        return f", only of {', '.join(repr(str(name)) for name in others)}" if others else ""
 
     def judge(self, run: Run, effect: JudgeGates) -> list[ev.Event]:
         """Judge the version by the registry's metrics, never by what the pipeline says of itself."""

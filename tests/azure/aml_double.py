@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -149,7 +151,7 @@ class AzureMlDouble:
         # A client may have connected between the two lines above.
         self._server.force_exit = True
         self._thread.join(timeout=20)
-        assert not self._thread.is_alive(), "the double did not end"
+        assert not self._thread.is_alive(), f"the double did not end:\n{stacks()}"
         self._jobs.stop()
 
     async def _serve(self, request: Request) -> Response:
@@ -474,6 +476,15 @@ class AzureMlDouble:
             headers={"content-type": "application/json"},
         )
         return Response(answer.content, answer.status_code, media_type="application/json")
+
+
+def stacks() -> str:
+    """Show what every thread is at."""
+    frames = sys._current_frames()
+    named = {thread.ident: thread.name for thread in threading.enumerate()}
+    return "\n".join(
+        f"{named.get(ident, ident)}\n{''.join(traceback.format_stack(frame)[-6:])}" for ident, frame in frames.items()
+    )
 
 
 def _unknown(faults: list[str]) -> list[str]:

@@ -39,6 +39,7 @@ IMPATIENT = Patience(look=0.05, first_pause=0.05, health_every=0.1, missed_check
 STAND_IN = """
 import http.server, json, os, signal, sys, threading, time
 port_file = sys.argv[sys.argv.index("--port-file") + 1]
+print("model 1 of 2 is loaded\\nmodel 2 of 2 is loaded", flush=True)
 if "--die" in sys.argv:
     print("ValueError: the model is broken", flush=True); sys.exit(3)
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -102,7 +103,15 @@ class DeployerContract:
     def test_what_was_never_asked_for_is_absent(self, deployer: Deployer) -> None:
         assert deployer.status(DeploymentName("never-v1")).state == "absent"
         assert deployer.address(DeploymentName("never-v1")) is None
+        assert deployer.log_tail(DeploymentName("never-v1")) == ""
         deployer.delete(DeploymentName("never-v1"))
+
+    def test_the_last_lines_that_a_deployment_printed_are_told(self, deployer: Deployer) -> None:
+        request = request_for(1)
+        deployer.create(request)
+        self.ready(deployer, request.name)
+        until(lambda: deployer.log_tail(request.name), lambda text: "model 2 of 2 is loaded" in text)
+        assert deployer.log_tail(request.name, lines=1).strip() == "model 2 of 2 is loaded"
 
     def test_the_same_name_again_finds_the_first(self, deployer: Deployer) -> None:
         request = request_for(1)

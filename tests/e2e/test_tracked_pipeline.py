@@ -176,6 +176,15 @@ def test_what_registered_a_model_runs_again_and_what_did_not_is_reused(execution
     assert len(Server(address).versions("by-another")) == 2
 
 
+def test_what_ran_without_a_server_is_not_taken_over_where_there_is_one(execution: Execution) -> None:
+    """Nobody knows of it whether it would have registered a model: a delivery would find nothing registered."""
+    alone = replace(execution, tracking=None)
+    plain = step("plain", "-c 'print(1)'")
+    states = [run(each, number, plain).steps["plain"].state for number, each in enumerate((alone, alone, execution), 1)]
+
+    assert states == ["succeeded", "reused", "succeeded"]
+
+
 def test_a_model_that_is_logged_after_a_fit_under_autolog_still_leads_to_the_job(
     execution: Execution, address: str
 ) -> None:

@@ -133,12 +133,12 @@ class ContainerGroups:
             return False
         return True
 
-    def log_tail(self, name: DeploymentName) -> str:
+    def log_tail(self, name: DeploymentName, *, lines: int = _LOG_LINES) -> str:
         """Read the last lines of a container; a log that cannot be had is no reason to say nothing else."""
         try:
             with azure_calls(f"reading the log of container group '{group_of(name)}'"):
                 logs = self._client.containers.list_logs(
-                    self._options.resource_group, group_of(name), CONTAINER, tail=_LOG_LINES
+                    self._options.resource_group, group_of(name), CONTAINER, tail=lines
                 )
         except HeadraceError as error:
             log.warning("log of a deployment could not be read", extra={"deployment": name, "error": str(error)})

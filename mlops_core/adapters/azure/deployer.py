@@ -165,6 +165,10 @@ class ContainerDeployer:
             self._addresses[name] = (now, found)
         return found
 
+    def log_tail(self, name: DeploymentName, *, lines: int = 60) -> str:
+        """Read the last lines of a container's log; empty where there is none, or where Azure does not give it."""
+        return self._groups.log_tail(name, lines=lines)
+
     def delete(self, name: DeploymentName) -> None:
         """End a deployment: Azure lets its container finish. An absent one is left alone."""
         self._forget(name)

@@ -17,11 +17,13 @@ from pathlib import Path
 
 from mlops_core.adapters.local import processes
 from mlops_core.adapters.local.deployment_folders import DeploymentFolders, DeploymentState
+from mlops_core.adapters.local.durable_files import last_lines
 from mlops_core.domain.errors import PermanentError
 from mlops_core.domain.ids import DeploymentName
 from mlops_core.ports import DeploymentRequest, DeploymentStatus
 
 _HEALTH_SECONDS = 2.0
+_LINE_BYTES = 400
 # Shown to whoever waits for it. An environment that nobody made before takes most of a minute.
 _UNDER_WAY = {
     "preparing": "making the serving environment ready (the first time with these packages it is installed) ...",
@@ -78,6 +80,10 @@ class ProcessDeployer:
             known = (seen, address_of(state) if state is not None and state.phase == "ready" else None)
             self._addresses[name] = known
         return known[1]
+
+    def log_tail(self, name: DeploymentName, *, lines: int = 60) -> str:
+        """Read the last lines of a deployment's log; empty where there is none."""
+        return last_lines(log_of(self._folders.folder(name)), lines=lines, limit_bytes=_LINE_BYTES * lines)
 
     def delete(self, name: DeploymentName) -> None:
         """Free the name and ask the process to finish; the watcher ends it by force when it does not."""

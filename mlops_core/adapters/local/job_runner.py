@@ -25,7 +25,7 @@ from mlops_core.adapters.local.job_processes import end_process, end_strays, loc
 from mlops_core.adapters.local.processes import start_detached
 from mlops_core.domain.errors import NotFoundError, TemporaryError
 from mlops_core.domain.ids import JobName
-from mlops_core.jobs.request import LOG, PROGRESS, REQUEST, STATUS, JobOrder, JobReport
+from mlops_core.jobs.request import CANCELLED, LOG, PROGRESS, REQUEST, STATUS, WHY, JobOrder, JobReport
 from mlops_core.pipelines.step_process import JOB_MARK, allowed
 from mlops_core.ports import JobProgress, JobRequest, JobStatus
 
@@ -107,9 +107,11 @@ class ProcessJobRunner:
         self._start(folder)
         return JobStatus(name, None)
 
-    def cancel(self, name: JobName) -> None:
+    def cancel(self, name: JobName, *, why: str = CANCELLED) -> None:
         """Stop a job with everything that it started. Raises TemporaryError where it does not end."""
         folder = self._folder(name)
+        if why != CANCELLED and folder.exists():
+            (folder / WHY).write_text(why, encoding="utf-8")
         deadline = time.monotonic() + _END_SECONDS
         while folder.exists() and not (folder / STATUS).exists():
             if time.monotonic() > deadline:
@@ -118,7 +120,7 @@ class ProcessJobRunner:
             with lock_of(folder) as free:
                 # A job that was just starting may have taken its lock meanwhile: it is ended in the next round.
                 if free and not (folder / STATUS).exists():
-                    self._write_status(folder, "cancelled", "cancelled while it ran")
+                    self._write_status(folder, "cancelled", why)
         end_strays(folder)
 
     def progress(self, name: JobName, *, after: int = 0) -> Sequence[JobProgress]:

@@ -155,11 +155,13 @@ def watch(
     say(f"run {run_id}")
     deadline = time.monotonic() + _PATIENCE_SECONDS
     after, view, silence = "", None, _Silence(folder)
-    with httpx.Client(base_url=f"{address}/api", timeout=30.0) as client:
+    with httpx.Client(timeout=30.0) as client:
         while time.monotonic() < deadline:
-            view = _look(client, run_id, after)
+            view = _look(client, f"{address}/api/runs/{run_id}/progress", after)
             if view is None:
                 silence.tell_if_gone()
+                # One that was started again may be at another port.
+                address = (address_of_controller(folder) if folder is not None else None) or address
                 time.sleep(_POLL_SECONDS)
                 continue
             own = _run_of_branch(view, branch)
@@ -209,9 +211,7 @@ class _Silence:
         if self._gone or self._folder is None or address_of_controller(self._folder) is not None:
             return
         self._gone = True
-        say(
-            "    the controller was stopped; the run goes on when it is up again: headrace up. Ctrl-C ends the watching"
-        )
+        say("    the controller was stopped; this goes on when it is up again: headrace up. Ctrl-C ends the watching")
 
     def tell(self, state: str) -> None:
         """Print a line where nothing was printed for long."""
@@ -250,12 +250,14 @@ def _say_known(run_id: str, view: dict[str, Any]) -> None:
     say(f"commit {commit} was delivered before, at {at} UTC, so nothing is started. That run is '{view['state']}':")
     say(f"  {view['reason'].splitlines()[0][:200]}")
     say(f"run it again: headrace retrain {view['project']}   (its story: headrace show {run_id})")
+    if view["state"] == "retired" and view.get("model") and view.get("version"):
+        say(f"bring its version back: headrace rollback {view['model']} --to {view['version']}")
 
 
-def _look(client: httpx.Client, run_id: str, after: str) -> dict[str, Any] | None:
+def _look(client: httpx.Client, progress: str, after: str) -> dict[str, Any] | None:
     """Look at a run; None where it is not there yet (its event is on the way) or the controller is busy."""
     try:
-        answer = client.get(f"/runs/{run_id}/progress", params={"after": after})
+        answer = client.get(progress, params={"after": after})
     except httpx.HTTPError:
         return None
     if not answer.is_success:

@@ -50,7 +50,8 @@ def add_repository(
     name = ProjectName(spec.project)
     # Of the repository's folder, since a monorepo has one twin for all its projects; and of its path, since two
     # repositories may have the same folder's name.
-    bare = data_folder / "repositories" / f"{_repository_name(root, name)}-{short_digest(str(root))}.git"
+    twins = data_folder / "repositories"
+    bare = _known_twin(root, twins) or twins / f"{_repository_name(root, name)}-{short_digest(str(root))}.git"
     record = ProjectRecord(
         name=name,
         host="local",
@@ -67,6 +68,12 @@ def add_repository(
     _write_hook(bare, data_folder)
     _add_remote(root, bare)
     return record
+
+
+def _known_twin(root: Path, twins: Path) -> Path | None:
+    """Find the twin that a repository has already, which was perhaps added at another place and moved since."""
+    known = Path(_said(root, "remote", "get-url", REMOTE) or "")
+    return known if known.parent == twins and known.is_dir() else None
 
 
 def hindrances(record: ProjectRecord, path: Path) -> list[str]:

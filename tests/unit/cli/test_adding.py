@@ -109,3 +109,15 @@ def test_the_branch_of_a_clone_is_its_origins_own_and_of_no_repository_main(tmp_
 
     assert main_branch_of(tmp_path / "clone") == "trunk"
     assert main_branch_of(tmp_path) == "main"
+
+
+def test_a_repository_that_was_moved_keeps_its_twin(headrace: Headrace, tmp_path: Path) -> None:
+    root = made(tmp_path / "tides")
+    assert headrace("add", str(root)).exit_code == 0
+    twin = git(root, "remote", "get-url", "headrace")
+    moved = root.rename(tmp_path / "elsewhere")
+
+    done = headrace("add", str(moved))
+
+    assert done.exit_code == 0, done.stderr
+    assert git(moved, "remote", "get-url", "headrace") == twin

@@ -12,7 +12,7 @@ import pytest
 from commands import Headrace
 
 from mlops_core.adapters.local import running
-from mlops_core.cli.down import unfinished_jobs
+from mlops_core.cli.down import stop_processes, unfinished_jobs
 
 
 @pytest.fixture
@@ -71,3 +71,15 @@ def test_jobs_that_have_not_ended_are_known_by_their_folders(folder: Path) -> No
 
     assert unfinished_jobs(folder) == ["tiny-1-train"]
     assert unfinished_jobs(folder / "none") == []
+
+
+def test_a_job_that_is_stopped_says_how_its_run_goes_on(folder: Path) -> None:
+    job = folder / "jobs" / "tiny-1-train"
+    job.mkdir()
+    (job / "request.json").write_text('{"project": "tiny"}')
+
+    assert stop_processes(folder) == ["1 job"]
+
+    said = json.loads((job / "status.json").read_text())
+    assert said["outcome"] == "cancelled"
+    assert said["reason"] == "stopped by 'headrace down'. Go on with it: headrace retrain tiny --resume tiny-1"

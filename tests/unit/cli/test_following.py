@@ -122,7 +122,7 @@ def test_a_stage_without_logs_is_named_with_those_that_have_one(bench: Bench, he
 
     for words in (["--stage", "deploy"], ["--stage", "deploy", "--follow"]):
         assert (
-            "There is no log of stage 'deploy'. Stages with a log: build, train."
+            "There is no log of stage 'deploy'. Stages with a log: build, train, serve."
             in headrace("logs", run_id, *words).stderr
         )
 
@@ -212,4 +212,4 @@ def test_a_controller_that_stops_under_a_push_is_told_once(capsys: pytest.Captur
     for _ in range(3):
         silence.tell_if_gone()
 
-    assert capsys.readouterr().out.count("the controller was stopped; the run goes on when it is up again") == 1
+    assert capsys.readouterr().out.count("the controller was stopped; this goes on when it is up again") == 1

@@ -74,6 +74,7 @@ def test_a_data_asset_is_bound_to_the_file_of_its_name_or_listed_as_missing(tmp_
         'mlflow.register_model(f"runs:/{run}/model", "tides")',
         "mlflow.sklearn.log_model(model, 'model', registered_model_name='tides')",
         'mlflow.register_model(uri, name="tides")',
+        'mlflow.register_model(f"runs:/{mlflow.active_run().info.run_id}/model", "tides")',
     ],
 )
 def test_the_registered_name_is_read_from_the_code(tmp_path: Path, code: str) -> None:

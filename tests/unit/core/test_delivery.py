@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from builders import APPROVED, MANIFEST, PROJECT, SMOKED, Bench, commit_id, make_bench
+from builders import APPROVED, MANIFEST, PROJECT, SMOKED, Bench, commit_id, make_bench, push
 
-from mlops_core.domain.errors import RefusedError
-from mlops_core.domain.ids import DeploymentName, ModelName, ModelVersion
+from mlops_core.domain.errors import NotFoundError, RefusedError
+from mlops_core.domain.ids import DeploymentName, ModelName, ModelVersion, ProjectName
 from mlops_core.domain.requests import Decision
 from mlops_core.domain.run import ENDS, State
 from mlops_core.services.announce import _STATUS
 from mlops_core.services.intake import Retrain
+from mlops_core.services.smoke import SmokeResult
 
 
 def champion(bench: Bench) -> str | None:
@@ -236,6 +238,57 @@ def test_smoke_tests_stand_between_deployment_and_traffic(tmp_path: Path) -> Non
 
     assert bench.state(run_id) == "live"
     assert any(key.startswith("smoke_tested") for key in bench.run(run_id).facts.slots)
+
+
+class Refuses:
+    """A smoke test whose model raises."""
+
+    def run(self, *_: object) -> SmokeResult:
+        return SmokeResult(passed=False, reason="smoke request 1 of 1: answered 500: see the log, error id 'e1'")
+
+
+def test_what_a_deployment_printed_outlives_a_smoke_test_that_failed(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path, manifest=SMOKED, smoke=Refuses())  # type: ignore[arg-type] - structural stand-in
+    bench.deployer.logs[DeploymentName("diabetes-v1")] = "started\nERROR e1: ValueError: column q is not there\n"
+    run_id = bench.push()
+    bench.deliver(run_id)
+
+    assert bench.state(run_id) == "failed"
+    assert bench.run(run_id).reason.endswith("printed:\nstarted\nERROR e1: ValueError: column q is not there")
+    assert bench.deployer.list() == []
+
+
+def test_what_a_version_in_service_prints_can_be_read(bench: Bench) -> None:
+    run_id = bench.push()
+    bench.deliver(run_id)
+    with pytest.raises(NotFoundError, match="only a version that is deployed has one"):
+        bench.app.queries.serving_log(run_id)
+    bench.deployer.logs[DeploymentName("diabetes-v1")] = "ERROR e2\n"
+
+    assert bench.app.queries.serving_log(run_id) == b"ERROR e2\n"
+
+
+def test_a_push_does_not_take_over_the_model_of_another_project(bench: Bench) -> None:
+    bench.deliver(bench.push(1))
+    other = replace(PROJECT, name=ProjectName("twin"), repository="twin")
+    bench.app.world.projects.put(other)
+    bench.source.files[(commit_id(2), "mlops.yaml")] = MANIFEST.replace(b"project: diabetes", b"project: twin")
+    (run_id,) = bench.app.intake.push(push(2).model_copy(update={"repository": "twin"}))
+    bench.drain()
+
+    assert bench.state(run_id) == "failed"
+    assert bench.run(run_id).reason.startswith("Project 'diabetes' releases the model 'diabetes' already")
+    assert bench.app.world.projects.get(other.name).model is None
+
+
+def test_a_pipeline_that_registers_another_name_is_told_which(bench: Bench) -> None:
+    run_id = bench.push()
+    bench.drain()
+    bench.end_job(run_id, "build")
+    bench.registry.register("diabetis", f"{run_id}-train", rmse=50.0)
+    bench.end_job(run_id, "train")
+
+    assert "registered no version of model 'diabetes', only of 'diabetis'. " in bench.run(run_id).reason
 
 
 def test_a_wrong_manifest_refuses_the_run_and_names_line_and_key(tmp_path: Path) -> None:
