@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 PLACEHOLDER = "change-me"
 """What `headrace init` writes where it found no name of a model."""
+_GIT_SECONDS = 20
 _NOT_HERE = " (this cannot run on a laptop)"
 
 
@@ -61,8 +64,35 @@ def faults_of(root: Path, manifest: str) -> list[Fault]:
     faults = [_of_manifest(manifest, problem) for problem in sorted(problems, key=lambda each: each.line)]
     if (folder / spec.train.pipeline).is_file():
         faults += _faults_of_pipeline(folder, spec)
+    faults += [_of_ignored(manifest, path) for path in _named_files(spec) if _is_ignored(folder, path)]
     # An environment that several steps share is wrong once.
     return list(dict.fromkeys(faults))
+
+
+def _named_files(spec: ProjectSpec) -> list[str]:
+    """List the files and folders that `mlops.yaml` names, which a push has to bring."""
+    smoked = [stage.smoke.request for stage in spec.release.stages if stage.smoke is not None]
+    single = [spec.train.pipeline, spec.build.environment, spec.release.serve.code, spec.release.serve.environment]
+    return [path for path in (*single, *spec.build.assets, *smoked) if path is not None]
+
+
+def _is_ignored(folder: Path, path: str) -> bool:
+    """Tell whether git leaves a file out of commits; one that is committed all the same is not ignored."""
+    if not (folder / path).exists():
+        return False
+    command = ["git", "-C", str(folder), "check-ignore", "--quiet", "--", path]
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=_GIT_SECONDS).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _of_ignored(manifest: str, path: str) -> Fault:
+    message = (
+        f"git ignores '{path}', so a push does not bring it. Take it out of .gitignore, or add it all the same: "
+        f"git add --force {shlex.quote(path)}"
+    )
+    return Fault(f"{manifest} {message}", manifest, 1, None, message)
 
 
 def _of_manifest(manifest: str, problem: Problem) -> Fault:

@@ -158,3 +158,16 @@ def test_of_one_commit_on_two_branches_each_push_shows_the_run_of_its_own(
     assert f"run {second}\n" in told
     assert "live" not in told
     assert told.splitlines()[-1].startswith("skipped: ")
+
+
+@pytest.mark.usefixtures("headrace")
+def test_a_push_goes_on_with_a_controller_that_came_back_at_another_port(
+    bench: Bench, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = bench.push()
+    bench.deliver(run_id)
+    monkeypatch.setattr(receive_hook, "address_of_controller", lambda _: address)
+
+    receive_hook.watch("http://127.0.0.1:9", run_id, folder=tmp_path)
+
+    assert f"live: {address}/api/models/diabetes/score" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,16 @@ def test_what_several_steps_share_is_told_once(headrace: Headrace, project: Path
     lines = headrace("validate", str(project)).stderr.splitlines()
 
     assert len(lines) == len(set(lines)) > 0
+
+
+def test_a_file_that_git_ignores_would_not_come_with_a_push(headrace: Headrace, project: Path) -> None:
+    git = ["git", "-C", str(project)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    (project / ".gitignore").write_text("*.json\n")
+
+    done = headrace("validate", str(project))
+
+    assert done.exit_code == 1
+    assert "git ignores 'request.json', so a push does not bring it." in " ".join(done.stderr.split())
+    subprocess.run([*git, "add", "--force", "request.json"], check=True)
+    assert headrace("validate", str(project)).exit_code == 0

@@ -193,6 +193,9 @@ def test_events_need_the_key_where_there_is_one(host: Bench, path: str) -> None:
 def test_only_known_topics_take_events(host: Bench) -> None:
     assert host.send("POST", "/topics/known/api/events", json=[EVENT]).status_code == 200
     assert host.send("POST", "/topics/other/api/events", json=[EVENT]).status_code == 404
+    refused = host.send("POST", "/topics/known/api/events", json=[EVENT, {"foo": 1}])
+    assert refused.status_code == 400
+    assert "Event 2 of 2 has no id or no type: it is of neither schema. None was taken." in refused.text
     assert host.published == [EVENT]
 
 

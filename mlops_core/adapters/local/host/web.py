@@ -188,6 +188,12 @@ class FunctionsWeb:
             message = "The body is no list of events, or too large."
             return JSONResponse({"error": {"code": "BadRequest", "message": message}}, events)
         topic = request.path_params["topic"]
+        for place, event in enumerate(events, 1):
+            if not event.get("id") or not (event.get("eventType") or event.get("type")):
+                message = (
+                    f"Event {place} of {len(events)} has no id or no type: it is of neither schema. None was taken."
+                )
+                return JSONResponse({"error": {"code": "BadRequest", "message": message}}, 400)
         try:
             self._topics.accept(topic, events)
         except KeyError:
