@@ -147,7 +147,7 @@ def _is_pending(judged: ev.GatesJudged) -> bool:
 
 def _say(verdict: Verdict) -> str:
     segment = f" ({verdict.segment})" if verdict.segment else ""
-    return f"gate '{verdict.gate}'{segment} failed: {verdict.reason.rstrip('.')}"
+    return f"gate '{verdict.gate}'{segment} failed: {verdict.reason}"
 
 
 def gates_fail(run: Run) -> str | None:
